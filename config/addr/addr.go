@@ -1,0 +1,233 @@
+// Package addr names resources and their instances: iexec_app.a, iexec_app.a["x"], data.oci_image.i[0].
+package addr
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Mode tells a managed resource from a data source.
+type Mode uint8
+
+// The two modes.
+const (
+	Managed Mode = iota
+	Data
+)
+
+// Resource is the address of a resource or data block. It is comparable.
+type Resource struct {
+	Mode Mode
+	Type string
+	Name string
+}
+
+func (r Resource) String() string {
+	if r.Mode == Data {
+		return "data." + r.Type + "." + r.Name
+	}
+	return r.Type + "." + r.Name
+}
+
+// Key is the instance key of a block with count or for_each. The zero Key is that of a block with neither. It is
+// comparable.
+type Key struct {
+	kind keyKind
+	n    int
+	s    string
+}
+
+type keyKind uint8
+
+const (
+	noKey keyKind = iota
+	intKey
+	stringKey
+)
+
+// IntKey is the key of a count instance.
+func IntKey(n int) Key { return Key{kind: intKey, n: n} }
+
+// StringKey is the key of a for_each instance.
+func StringKey(s string) Key { return Key{kind: stringKey, s: s} }
+
+// IsZero reports whether the key is that of a block without count and for_each.
+func (k Key) IsZero() bool { return k.kind == noKey }
+
+// IsInt reports whether the key is that of a count instance.
+func (k Key) IsInt() bool { return k.kind == intKey }
+
+// Value is the key as a cty number or string, and cty.NilVal for the zero Key.
+func (k Key) Value() cty.Value {
+	switch k.kind {
+	case intKey:
+		return cty.NumberIntVal(int64(k.n))
+	case stringKey:
+		return cty.StringVal(k.s)
+	}
+	return cty.NilVal
+}
+
+func (k Key) String() string {
+	switch k.kind {
+	case intKey:
+		return "[" + strconv.Itoa(k.n) + "]"
+	case stringKey:
+		return "[" + quote(k.s) + "]"
+	}
+	return ""
+}
+
+// quote writes s as an HCL string literal without template sequences.
+func quote(s string) string {
+	q := strconv.Quote(s)
+	q = strings.ReplaceAll(q, "${", "$${")
+	return strings.ReplaceAll(q, "%{", "%%{")
+}
+
+// Compare orders keys: none, then numbers, then strings.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.kind, o.kind), cmp.Compare(k.n, o.n), cmp.Compare(k.s, o.s))
+}
+
+// Instance is the address of one instance of a block. It is comparable.
+type Instance struct {
+	Resource Resource
+	Key      Key
+}
+
+func (i Instance) String() string { return i.Resource.String() + i.Key.String() }
+
+// Compare orders instances: managed before data, then by type, name and key.
+func (i Instance) Compare(o Instance) int {
+	return cmp.Or(
+		cmp.Compare(i.Resource.Mode, o.Resource.Mode),
+		cmp.Compare(i.Resource.Type, o.Resource.Type),
+		cmp.Compare(i.Resource.Name, o.Resource.Name),
+		i.Key.Compare(o.Key),
+	)
+}
+
+// MarshalText writes the address as in String, so that an Instance can be a JSON string or object key.
+func (i Instance) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (i *Instance) UnmarshalText(b []byte) error {
+	parsed, err := ParseInstance(string(b))
+	*i = parsed
+	return err
+}
+
+// ParseInstance parses the text form of an instance address. The error names the text and the form expected.
+func ParseInstance(text string) (Instance, error) {
+	if i, ok := parsePlain(text); ok {
+		return i, nil
+	}
+	t, diags := hclsyntax.ParseTraversalAbs([]byte(text), "", hcl.InitialPos)
+	if diags.HasErrors() {
+		return Instance{}, invalid(text)
+	}
+	i, rest, ok := FromTraversal(t)
+	if !ok || len(rest) > 0 {
+		return Instance{}, invalid(text)
+	}
+	return i, nil
+}
+
+// parsePlain is the fast way for addresses without a key: two names, or "data" and two names.
+func parsePlain(text string) (Instance, bool) {
+	if strings.IndexByte(text, '[') >= 0 {
+		return Instance{}, false
+	}
+	parts := strings.Split(text, ".")
+	mode := Managed
+	if parts[0] == "data" {
+		mode, parts = Data, parts[1:]
+	}
+	if len(parts) != 2 || !hclsyntax.ValidIdentifier(parts[0]) || !hclsyntax.ValidIdentifier(parts[1]) {
+		return Instance{}, false
+	}
+	return Instance{Resource: Resource{Mode: mode, Type: parts[0], Name: parts[1]}}, true
+}
+
+func invalid(text string) error {
+	return fmt.Errorf("%q is not a resource address: want TYPE.NAME, TYPE.NAME[0], TYPE.NAME[\"key\"] or data.TYPE.NAME", text)
+}
+
+// FromTraversal splits a traversal that starts with a resource or data address into the instance and what follows it.
+// A key is taken only when it is a literal number or string. ok is false when the traversal is too short.
+func FromTraversal(t hcl.Traversal) (i Instance, rest hcl.Traversal, ok bool) {
+	if t.IsRelative() || len(t) < 2 {
+		return i, nil, false
+	}
+	names := []string{t.RootName()}
+	want := 2
+	if names[0] == "data" {
+		i.Resource.Mode = Data
+		want = 3
+	}
+	for len(names) < want {
+		if len(t) <= len(names) {
+			return i, nil, false
+		}
+		attr, isAttr := t[len(names)].(hcl.TraverseAttr)
+		if !isAttr {
+			return i, nil, false
+		}
+		names = append(names, attr.Name)
+	}
+	i.Resource.Type, i.Resource.Name = names[want-2], names[want-1]
+	rest = t[want:]
+	if len(rest) > 0 {
+		if index, isIndex := rest[0].(hcl.TraverseIndex); isIndex {
+			if key, isKey := KeyOf(index.Key); isKey {
+				i.Key = key
+				rest = rest[1:]
+			}
+		}
+	}
+	return i, rest, true
+}
+
+// KeyOf makes a Key of a known, unmarked cty string or whole number.
+func KeyOf(v cty.Value) (Key, bool) {
+	if v == cty.NilVal || !v.IsKnown() || v.IsNull() || v.IsMarked() {
+		return Key{}, false
+	}
+	switch v.Type() {
+	case cty.String:
+		return StringKey(v.AsString()), true
+	case cty.Number:
+		n, accuracy := v.AsBigFloat().Int64()
+		if accuracy != 0 || int64(int(n)) != n {
+			return Key{}, false
+		}
+		return IntKey(int(n)), true
+	}
+	return Key{}, false
+}
+
+// Provider is the address of a provider configuration: its name and, when it isn't the default one, its alias.
+type Provider struct {
+	Name  string
+	Alias string
+}
+
+func (p Provider) String() string {
+	if p.Alias == "" {
+		return p.Name
+	}
+	return p.Name + "." + p.Alias
+}
+
+// ParseProvider is the inverse of Provider.String.
+func ParseProvider(text string) Provider {
+	name, alias, _ := strings.Cut(text, ".")
+	return Provider{Name: name, Alias: alias}
+}

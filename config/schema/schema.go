@@ -1,0 +1,83 @@
+// Package schema describes what a block may hold, as tables. The same tables check configurations, decode state, and
+// make the reference pages.
+package schema
+
+import "github.com/zclconf/go-cty/cty"
+
+// Mode says who sets an attribute.
+type Mode uint8
+
+// The modes.
+const (
+	Required         Mode = iota // the configuration must set it
+	Optional                     // the configuration may set it; left out, it is Default, or null
+	OptionalComputed             // the configuration may set it; left out, the provider does
+	Computed                     // only the provider sets it
+)
+
+// Settable reports whether a configuration may set the attribute.
+func (m Mode) Settable() bool { return m != Computed }
+
+// Attr is one attribute.
+type Attr struct {
+	Name string
+	Type cty.Type // of the canonical value, which is what state, plan and references hold
+	Mode Mode
+
+	// Accepts is the type that a configuration may give; cty.NilType means Type. Parse then makes the canonical value.
+	Accepts cty.Type
+	// Parse turns a known, non-null, unmarked value of Accepts into the canonical value of Type. An error's text
+	// completes "…: " after the attribute's name, and says what to write instead. nil: the value is already canonical.
+	Parse func(cty.Value) (cty.Value, error)
+	// Format is how people read a known, non-null canonical value in plans, as HCL. nil: an HCL literal.
+	Format func(cty.Value) string
+
+	Default   cty.Value // canonical; cty.NilVal for null; only for Optional
+	ForceNew  bool      // a change of it means another object: shown as "forces replacement"
+	Sensitive bool      // never shown, never kept in plan or state
+	Doc       string    // one or two sentences of Markdown, with unit and source
+}
+
+// Block is a nested block that may occur at most once.
+type Block struct {
+	Name  string
+	Attrs []Attr
+	Doc   string
+}
+
+// Table is the schema of a provider, resource or data block.
+type Table struct {
+	Type    string // "iexec_app", or a provider's name
+	Version int    // of the attributes as state holds them
+	Attrs   []Attr
+	Blocks  []Block
+	Doc     string // Markdown: what it is and what its changes do
+	Example string // HCL
+}
+
+// Attr returns the attribute of that name, or nil.
+func (t *Table) Attr(name string) *Attr {
+	for i := range t.Attrs {
+		if t.Attrs[i].Name == name {
+			return &t.Attrs[i]
+		}
+	}
+	return nil
+}
+
+// ObjectType is the type of a whole value: every attribute, and every block as an object that may be null.
+func (t *Table) ObjectType() cty.Type {
+	attrs := attrTypes(t.Attrs)
+	for _, b := range t.Blocks {
+		attrs[b.Name] = cty.Object(attrTypes(b.Attrs))
+	}
+	return cty.Object(attrs)
+}
+
+func attrTypes(attrs []Attr) map[string]cty.Type {
+	types := make(map[string]cty.Type, len(attrs))
+	for _, a := range attrs {
+		types[a.Name] = a.Type
+	}
+	return types
+}

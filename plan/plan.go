@@ -1,0 +1,117 @@
+// Package plan turns a configuration, a state and what providers say into a Plan: data that can be printed, saved,
+// reviewed and obeyed.
+//
+// Four words are used strictly: prior (the state says), current (the providers say), desired (the configuration says),
+// planned (what will be). A change is what happens to a resource; an action is one step that does it.
+package plan
+
+import (
+	"encoding/json"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/providers"
+)
+
+// Mode is what a plan is for.
+type Mode string
+
+// The modes.
+const (
+	Normal      Mode = "normal"
+	Destroy     Mode = "destroy"
+	RefreshOnly Mode = "refresh-only"
+)
+
+// Plan is what apply will do, and why. All of it is public data: it may be committed, attached to a review, signed off.
+type Plan struct {
+	Tool      string
+	Mode      Mode
+	Project   string
+	Workspace string
+	Lineage   string // of the state that it was made from; "" for an empty one
+	Serial    uint64
+	Config    string // sha256 of the configuration files, as hex
+	Targets   []string
+	Complete  bool // false when an error left something out: cannot be applied
+
+	Providers []Provider
+	Changes   []Change           // sorted by address; no-ops included
+	Actions   []providers.Action // in the order of their numbers; After points backwards only
+	Outputs   []OutputChange     // sorted by name; unchanged ones included
+	Notices   []Notice
+	Pending   []Pending
+}
+
+// Provider is a provider configuration that the plan's actions use.
+type Provider struct {
+	Addr      addr.Provider
+	Config    cty.Value         // sensitive attributes are null
+	Sensitive []string          // names of those: apply evaluates them again
+	Network   map[string]string // identity facts, or nil
+}
+
+// Change is what happens to one resource instance.
+type Change struct {
+	Addr      addr.Instance
+	Provider  addr.Provider
+	Kind      providers.ChangeKind
+	Before    cty.Value // current, or prior where it is gone; null when there was none
+	After     cty.Value // planned, with unknowns where only apply can tell; null when it goes
+	Because   []string
+	DependsOn []addr.Instance // direct, sorted
+}
+
+// OutputChange is what happens to an output value. Sensitive values are null.
+type OutputChange struct {
+	Name        string
+	Before      cty.Value // cty.NilVal when there was none
+	After       cty.Value // cty.NilVal when it goes; may hold unknowns
+	Sensitive   bool
+	Description string
+}
+
+// Changed reports whether applying would change the remembered output.
+func (o OutputChange) Changed() bool {
+	if o.Before == cty.NilVal || o.After == cty.NilVal {
+		return o.Before != o.After
+	}
+	if o.Sensitive {
+		return false
+	}
+	return !o.Before.RawEquals(o.After)
+}
+
+// Notice is something that the reviewer should know about an object.
+type Notice struct {
+	Addr addr.Instance
+	providers.Notice
+}
+
+// Pending is something that an interrupted run left unsettled.
+type Pending struct {
+	Key     string `json:"key"`
+	Summary string `json:"summary"`
+}
+
+// Empty reports whether applying would change nothing, not even the state.
+func (p *Plan) Empty() bool {
+	for _, o := range p.Outputs {
+		if o.Changed() {
+			return false
+		}
+	}
+	return len(p.Actions) == 0 && len(p.Pending) == 0
+}
+
+// Counts is a plan's summary line in numbers.
+type Counts struct {
+	Create, Adopt, Update, Replace, Delete, Forget int
+	Transactions, Signatures, Requests             int
+	Gas                                            uint64
+	FeeWei                                         string // decimal
+}
+
+// Raw is a JSON document, kept as it is.
+type Raw = json.RawMessage

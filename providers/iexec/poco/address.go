@@ -1,0 +1,74 @@
+package poco
+
+import (
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
+)
+
+// proxyCodeHash is the hash of the creation code of every entry of the three registries (their proxyCodeHash()).
+var proxyCodeHash = common.HexToHash("0xbd603b4fb17e88a3e7ff7a91b72bd89d0f6998fd53853f996c534d822df34587")
+
+// ProxyCodeHash is the proxyCodeHash() of the registries of all chains, on which predicted addresses rest.
+func ProxyCodeHash() common.Hash { return proxyCodeHash }
+
+// App is the immutable part of an app on chain.
+type App struct {
+	Name      string
+	Type      string // DOCKER
+	Multiaddr []byte // image reference, UTF-8
+	Checksum  common.Hash
+	MREnclave []byte // empty for TDX
+}
+
+// Dataset is the immutable part of a dataset on chain.
+type Dataset struct {
+	Name      string
+	Multiaddr []byte
+	Checksum  common.Hash
+}
+
+// Workerpool is the immutable part of a workerpool on chain.
+type Workerpool struct {
+	Description string
+}
+
+// Initializer is the call initialize(...) with which the registry creates the app.
+func (a App) Initializer() []byte {
+	return mustPack(appInitABI(), "initialize", a.Name, a.Type, a.Multiaddr, a.Checksum, a.MREnclave)
+}
+
+// Initializer is the call initialize(...) with which the registry creates the dataset.
+func (d Dataset) Initializer() []byte {
+	return mustPack(datasetInitABI(), "initialize", d.Name, d.Multiaddr, d.Checksum)
+}
+
+// Initializer is the call initialize(...) with which the registry creates the workerpool.
+func (w Workerpool) Initializer() []byte {
+	return mustPack(workerpoolInitABI(), "initialize", w.Description)
+}
+
+// EntrySalt is the CREATE2 salt of a registry entry: keccak256(initializer, first owner).
+func EntrySalt(initializer []byte, firstOwner common.Address) common.Hash {
+	return crypto.Keccak256Hash(initializer, firstOwner[:])
+}
+
+// EntryAddress is the address of the app, dataset or workerpool with that initializer. It depends on the first owner for
+// ever: a transfer changes the owner and not the address.
+func EntryAddress(registry, firstOwner common.Address, initializer []byte) common.Address {
+	return crypto.CreateAddress2(registry, EntrySalt(initializer, firstOwner), proxyCodeHash[:])
+}
+
+// Address is the app's address in the registry.
+func (a App) Address(registry, firstOwner common.Address) common.Address {
+	return EntryAddress(registry, firstOwner, a.Initializer())
+}
+
+// Address is the dataset's address in the registry.
+func (d Dataset) Address(registry, firstOwner common.Address) common.Address {
+	return EntryAddress(registry, firstOwner, d.Initializer())
+}
+
+// Address is the workerpool's address in the registry.
+func (w Workerpool) Address(registry, firstOwner common.Address) common.Address {
+	return EntryAddress(registry, firstOwner, w.Initializer())
+}

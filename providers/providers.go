@@ -1,0 +1,245 @@
+// Package providers declares what the engine asks of a provider, and nothing of any provider. Values that cross this
+// boundary are cty values of the resource's schema; a provider never meets an unknown or marked value.
+package providers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/state"
+)
+
+// Provider is one kind of provider: its tables, and the way to open a configured client.
+type Provider interface {
+	// Schema is what the provider, resource and data blocks may hold. It must be cheap and always the same.
+	Schema() *Schema
+	// Open makes a client from the provider block's value (Schema.Provider.ObjectType; all attributes null without a
+	// block). It must not need a key. SIDE EFFECTS: none beyond connections.
+	Open(ctx context.Context, req OpenRequest) (Client, error)
+}
+
+// Schema is a provider's tables. A type's prefix up to its first "_" is the provider's name.
+type Schema struct {
+	Provider  *schema.Table
+	Resources map[string]*schema.Table
+	Data      map[string]*schema.Table
+	Functions map[string]function.Function // for expressions; pure
+}
+
+// OpenRequest is what a client is made from.
+type OpenRequest struct {
+	Config    cty.Value
+	Project   string       // the configuration's project, or ""
+	Workspace string       // "default" unless another is selected
+	Dir       string       // directory of the configuration; relative paths are relative to it
+	Pending   []state.Note // unsettled notes that clients of this provider wrote in earlier runs
+	Prompt    Prompter     // nil when nobody can be asked
+}
+
+// Prompter asks a person for a secret. The answer is not echoed and must not be kept.
+type Prompter interface {
+	Secret(ctx context.Context, question string) (string, error)
+}
+
+// Client is a configured provider. Its methods are safe for concurrent use.
+type Client interface {
+	// Read returns the current values of objects that the state knows, in the requests' order, in as few calls as it
+	// can. SIDE EFFECTS: none.
+	Read(ctx context.Context, reqs []ReadRequest) []ReadResult
+	// ReadData reads one data source. SIDE EFFECTS: none.
+	ReadData(ctx context.Context, req DataRequest) (DataResult, error)
+	// Plan says, for each request and in the same order, what the object will be and the actions that make it so, in
+	// as few calls as it can. SIDE EFFECTS: none.
+	Plan(ctx context.Context, reqs []PlanRequest) []PlanResult
+	// Check tells which preconditions no longer hold: one error or nil for each, in order. SIDE EFFECTS: none.
+	Check(ctx context.Context, ps []Precondition) []error
+	// Do makes sure that one action is done: it looks first, acts only if it must, and looks again. The patch (RFC 7386,
+	// may be nil) is merged into the object's attributes. SIDE EFFECTS: those of the action; each is noted in the
+	// journal before it can be seen from outside.
+	Do(ctx context.Context, req DoRequest) (patch json.RawMessage, err error)
+}
+
+// Identified is an optional ability of a Client: to name the network that it reaches, so that a state is never used
+// with another one. The facts are stable names and values such as chain_id, hub, genesis.
+type Identified interface {
+	Identity(ctx context.Context) (map[string]string, error)
+}
+
+// Closer is an optional ability of a Client.
+type Closer interface{ Close() error }
+
+// ReadRequest asks for the current value of an object.
+type ReadRequest struct {
+	Addr  addr.Instance
+	Prior cty.Value
+}
+
+// ReadResult is the current value of an object.
+type ReadResult struct {
+	Current cty.Value // cty.NullVal when the object is gone
+	Notices []Notice  // what happened to it from outside, where that matters
+	Err     error
+}
+
+// DataRequest asks for a data source's value.
+type DataRequest struct {
+	Addr   addr.Instance
+	Config cty.Value // computed attributes are null
+}
+
+// DataResult is a data source's value.
+type DataResult struct {
+	Value cty.Value
+	// Verify, when not nil, is an action that looks again whether Value still holds. It becomes part of a plan in which
+	// actions depend on this data source.
+	Verify *Action
+}
+
+// PlanRequest asks what to do about one object.
+type PlanRequest struct {
+	Addr    addr.Instance
+	Prior   cty.Value // as the state has it; null when the state doesn't know it
+	Current cty.Value // as Read returned it; null when it is gone or Prior is null
+	Desired cty.Value // as the configuration has it, computed attributes null; null when the object is to go
+	Replace bool      // a new object is wanted although nothing differs (--replace)
+}
+
+// ChangeKind is what happens to an object.
+type ChangeKind string
+
+// The kinds of change.
+const (
+	NoOp    ChangeKind = "no-op"
+	Create  ChangeKind = "create"
+	Adopt   ChangeKind = "adopt"   // it is there already: only the state changes
+	Update  ChangeKind = "update"  // changed in place
+	Replace ChangeKind = "replace" // a new object is made, then the old one withdrawn
+	Delete  ChangeKind = "delete"  // withdrawn
+	Forget  ChangeKind = "forget"  // no longer remembered; nothing happens to the object itself
+)
+
+// PlanResult is what will happen to one object.
+type PlanResult struct {
+	Kind    ChangeKind
+	Planned cty.Value // the object afterwards: unknown where only apply can tell; null for Delete and Forget
+	Because []string  // short reasons for the kind, or nil
+	Actions []Action  // in order; Action.After holds indexes into this slice
+	Notices []Notice
+	Err     error
+}
+
+// Level says how much a Notice matters.
+type Level string
+
+// The levels.
+const (
+	Info     Level = "info"
+	Warning  Level = "warning"
+	Exposure Level = "exposure" // something stays, or becomes, usable by others
+)
+
+// Notice is something that the reviewer of a plan should know.
+type Notice struct {
+	Level   Level  `json:"level"`
+	Summary string `json:"summary"`
+	Detail  string `json:"detail,omitempty"`
+	Attr    string `json:"attribute,omitempty"` // what it is about, or ""
+}
+
+// Action is one step of a plan. It is data: the payload is all that Do needs besides the connection.
+type Action struct {
+	ID       int             `json:"id"` // from 1, in the order of the plan; 0 before ordering
+	Kind     string          `json:"kind"`
+	Addr     addr.Instance   `json:"addr"`
+	Provider string          `json:"provider"` // addr.Provider text
+	Summary  string          `json:"summary"`
+	After    []int           `json:"after,omitempty"`
+	Early    bool            `json:"early,omitempty"` // doesn't wait for the objects that its object depends on
+	Payload  json.RawMessage `json:"payload,omitempty"`
+	Cost     Cost            `json:"cost"`
+	Expect   []Precondition  `json:"expect,omitempty"`
+}
+
+// Kinds of action that the engine itself does: they change the state only.
+const (
+	ActionAdopt  = "adopt"  // remember an object that is there already
+	ActionRecord = "record" // remember attributes that have no effect outside
+	ActionForget = "forget" // forget an object
+)
+
+// Cost is what an action takes. Gas is in gas units; Fee is gas times the gas price at plan time, in wei, as decimal text.
+type Cost struct {
+	Gas        uint64 `json:"gas,omitempty"`
+	Fee        string `json:"fee_wei,omitempty"`
+	Signatures int    `json:"signatures,omitempty"`
+	Requests   int    `json:"requests,omitempty"` // to services other than the chain
+}
+
+// Precondition is something that the plan takes for granted and that apply checks again before it does anything.
+type Precondition struct {
+	Kind    string          `json:"kind"`
+	Summary string          `json:"summary"` // what must hold, in words
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// DoRequest asks for one action to be done.
+type DoRequest struct {
+	Action   Action
+	Journal  Journal
+	Progress func(Progress) // never nil
+}
+
+// Journal is where a provider notes what must outlive the process.
+type Journal interface {
+	// Note returns when the note is on disk. Nil data settles the matter of that key.
+	Note(ctx context.Context, key string, data json.RawMessage) error
+}
+
+// Progress is something worth telling while an action is under way.
+type Progress struct {
+	Type    string            // "tx_sent", "tx_mined", …: stable, for machines
+	Message string            // for people, such as "tx 0x12… nonce 3 sent"
+	Fields  map[string]string // for machines
+}
+
+// HeldError means that an action could not be done now but nothing failed: who or what it waits for is in Unblock.
+type HeldError struct {
+	Reason  string
+	Unblock string
+}
+
+func (e *HeldError) Error() string { return fmt.Sprintf("held: %s; to go on: %s", e.Reason, e.Unblock) }
+
+// AttrError is an error about one attribute, which lets the engine show the place in the configuration.
+type AttrError struct {
+	Attr string
+	Err  error
+}
+
+func (e *AttrError) Error() string { return e.Attr + ": " + e.Err.Error() }
+
+func (e *AttrError) Unwrap() error { return e.Err }
+
+// At makes an error one about an attribute. It returns nil for a nil error.
+func At(attr string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &AttrError{Attr: attr, Err: err}
+}
+
+// AttrOf returns the attribute that err is about, or "".
+func AttrOf(err error) string {
+	var at *AttrError
+	if errors.As(err, &at) {
+		return at.Attr
+	}
+	return ""
+}

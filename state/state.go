@@ -1,0 +1,117 @@
+// Package state holds what iexecform remembers between runs: a snapshot, made to be committed to git, and a journal of
+// what has been begun and done since, so that a process may die at any moment.
+//
+// Rules:
+//   - A snapshot holds no secret and no time stamp; keys are sorted; a run that changes nothing changes no byte of it.
+//   - A record is on disk before the effect that it announces. State is the snapshot folded with the records after it.
+//   - Unknown newer versions are refused, never guessed at.
+package state
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/iexecform/iexecform/config/addr"
+)
+
+// Version is the version of the snapshot format that this program writes.
+const Version = 1
+
+// Snapshot is the whole state at the end of a run.
+type Snapshot struct {
+	Version   int                          `json:"version"`
+	Tool      string                       `json:"iexecform_version"` // version of the program that wrote it
+	Lineage   string                       `json:"lineage"`           // made at the first write, never changed; "" when nothing was written yet
+	Serial    uint64                       `json:"serial"`            // rises by one with every changed snapshot; 0 when nothing was written yet
+	Networks  map[string]map[string]string `json:"networks,omitempty"`
+	Outputs   map[string]Output            `json:"outputs,omitempty"`
+	Resources map[addr.Instance]*Object    `json:"resources,omitempty"`
+}
+
+// Output is a root output value as last applied. A sensitive output has neither type nor value.
+type Output struct {
+	Type      json.RawMessage `json:"type,omitempty"` // cty JSON type
+	Value     json.RawMessage `json:"value,omitempty"`
+	Sensitive bool            `json:"sensitive,omitempty"`
+}
+
+// Object is what is remembered of one resource instance.
+type Object struct {
+	Provider      string          `json:"provider"` // addr.Provider text
+	SchemaVersion int             `json:"schema_version"`
+	Attributes    json.RawMessage `json:"attributes"`             // JSON object by the resource's schema; big integers exact
+	Dependencies  []addr.Instance `json:"dependencies,omitempty"` // direct ones only, sorted
+}
+
+// Record is one line of the journal.
+type Record struct {
+	Type    string          `json:"type"`
+	Plan    string          `json:"plan,omitempty"`    // Begin: digest of the plan applied
+	Op      string          `json:"op,omitempty"`      // Begin: "apply", …
+	Network *Network        `json:"network,omitempty"` // Begin: identities to remember
+	Action  int             `json:"action,omitempty"`  // Intent, Done, Failed, Note: the action's number in the plan
+	Kind    string          `json:"kind,omitempty"`    // Intent: the action's kind
+	Addr    *addr.Instance  `json:"addr,omitempty"`    // Intent, Done, Forget
+	Object  *Object         `json:"object,omitempty"`  // Done: provider, schema version, dependencies; Attributes is an RFC 7386 merge patch
+	Error   string          `json:"error,omitempty"`   // Failed
+	Key     string          `json:"key,omitempty"`     // Note: what it is about
+	Data    json.RawMessage `json:"data,omitempty"`    // Note: provider's own; absent: the matter is settled
+}
+
+// Network is the identity of the network that a provider configuration reaches.
+type Network struct {
+	Provider string            `json:"provider"`
+	Facts    map[string]string `json:"facts"`
+}
+
+// The types of records.
+const (
+	Begin   = "begin"   // a run begins
+	Pin     = "network" // a provider's network is remembered
+	Intent  = "intent"  // an action is about to be done
+	Done    = "done"    // an action is done; the patch is to be merged into the object
+	Failed  = "failed"  // an action failed
+	Forget  = "forget"  // an object is no longer remembered
+	NoteRec = "note"    // a provider's note, such as a signed transaction; kept until settled
+)
+
+// Note is what a provider wrote down about something that outlives an action: a signed transaction, say.
+type Note struct {
+	Key  string          // unique; a later note with the same key replaces this one
+	Data json.RawMessage // nil settles the matter
+}
+
+// Loaded is what a store holds.
+type Loaded struct {
+	Snapshot *Snapshot // folded with the journal; never nil; its Serial is that of the snapshot on disk
+	Pending  []Note    // unsettled notes, oldest first
+	Open     []Record  // intents without Done or Failed, oldest first: what a run that died was doing
+	Dirty    bool      // the journal changed the snapshot: a run died, and the fold has not been written yet
+}
+
+// Holder says who holds a lock.
+type Holder struct {
+	ID        string `json:"id"`
+	Operation string `json:"operation"`
+	Who       string `json:"who"`
+	Created   string `json:"created"` // RFC 3339
+}
+
+// LockedError is returned by Store.Lock when somebody else holds the lock. Holder may be nil when it can't be read.
+type LockedError struct {
+	Holder *Holder
+	Path   string
+}
+
+// Store keeps a state. Every method but Lock needs the lock to be held; Load alone may be used without.
+type Store interface {
+	// Load reads the snapshot and folds the journal into it. Nothing stored is an empty Snapshot, not an error.
+	Load(ctx context.Context) (*Loaded, error)
+	// Append adds records to the journal and returns when they are on disk.
+	Append(ctx context.Context, records ...Record) error
+	// Compact writes the snapshot, replacing the one whose serial is lower by one (or the same bytes), then starts a
+	// new journal that holds only the notes.
+	Compact(ctx context.Context, s *Snapshot, pending []Note) error
+	// Lock takes the lock, or returns a *LockedError at once. The lock dies with the process.
+	Lock(ctx context.Context, h Holder) (unlock func() error, err error)
+}
