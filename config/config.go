@@ -1,0 +1,69 @@
+// Package config turns a directory of .hcl files into desired values. Load reads and checks the files without variables
+// and without network; Inputs collects the variables' values; Evaluate computes every instance in reference order and
+// hands it to a Handler, whose answers are what later references see.
+//
+// Policies: all independent errors are reported at once; a reference is a dependency of exactly the instances that it
+// can name; numbers are exact to 512 bits; nothing here reads anything but local files.
+package config
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
+)
+
+// Schemas is what the configuration language needs to know of providers.
+type Schemas interface {
+	Names() []string                         // of providers, sorted
+	ProviderTable(name string) *schema.Table // nil when there is no such provider
+	ResourceTable(typ string) *schema.Table  // nil when there is no such type
+	DataTable(typ string) *schema.Table      // nil when there is no such type
+	ResourceTypes() []string                 // sorted
+	DataTypes() []string                     // sorted
+	Functions() map[string]function.Function // added to the language; pure
+}
+
+// Settings is the iexecform block.
+type Settings struct {
+	Project         string // "" when left out
+	RequiredVersion string // a constraint such as "~> 1.2", or ""
+	requiredRange   hcl.Range
+}
+
+// Decl is a declared resource or data block.
+type Decl struct {
+	Addr     addr.Resource
+	Provider addr.Provider
+	Table    *schema.Table
+	Range    hcl.Range // of the block's header
+	Expanded bool      // it has count or for_each
+}
+
+// Variable is a variable block.
+type Variable struct {
+	Name        string
+	Type        cty.Type
+	Default     cty.Value // cty.NilVal when a value is required
+	Description string
+	Sensitive   bool
+	Nullable    bool
+	Range       hcl.Range
+}
+
+// Output is an output block.
+type Output struct {
+	Name        string
+	Description string
+	Sensitive   bool
+	Range       hcl.Range
+}
+
+// ProviderDecl is a provider block.
+type ProviderDecl struct {
+	Addr  addr.Provider
+	Table *schema.Table
+	Range hcl.Range
+}
