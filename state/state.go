@@ -30,9 +30,9 @@ type Snapshot struct {
 
 // Output is a root output value as last applied. A sensitive output has neither type nor value.
 type Output struct {
-	Type      json.RawMessage `json:"type,omitempty"` // cty JSON type
-	Value     json.RawMessage `json:"value,omitempty"`
-	Sensitive bool            `json:"sensitive,omitempty"`
+	Type      json.RawMessage `json:"type,omitzero"` // cty JSON type
+	Value     json.RawMessage `json:"value,omitzero"`
+	Sensitive bool            `json:"sensitive,omitzero"`
 }
 
 // Object is what is remembered of one resource instance.
@@ -49,13 +49,13 @@ type Record struct {
 	Plan    string          `json:"plan,omitempty"`    // Begin: digest of the plan applied
 	Op      string          `json:"op,omitempty"`      // Begin: "apply", …
 	Network *Network        `json:"network,omitempty"` // Begin: identities to remember
-	Action  int             `json:"action,omitempty"`  // Intent, Done, Failed, Note: the action's number in the plan
+	Action  int             `json:"action,omitzero"`   // Intent, Done, Failed, Note: the action's number in the plan
 	Kind    string          `json:"kind,omitempty"`    // Intent: the action's kind
 	Addr    *addr.Instance  `json:"addr,omitempty"`    // Intent, Done, Forget
 	Object  *Object         `json:"object,omitempty"`  // Done: provider, schema version, dependencies; Attributes is an RFC 7386 merge patch
 	Error   string          `json:"error,omitempty"`   // Failed
 	Key     string          `json:"key,omitempty"`     // Note: what it is about
-	Data    json.RawMessage `json:"data,omitempty"`    // Note: provider's own; absent: the matter is settled
+	Data    json.RawMessage `json:"data,omitzero"`     // Note: provider's own; absent: the matter is settled
 }
 
 // Network is the identity of the network that a provider configuration reaches.
@@ -83,10 +83,10 @@ type Note struct {
 
 // Loaded is what a store holds.
 type Loaded struct {
-	Snapshot *Snapshot // folded with the journal; never nil; its Serial is that of the snapshot on disk
+	Snapshot *Snapshot // folded with the journal; never nil; its Serial is that of the snapshot that the journal continues
 	Pending  []Note    // unsettled notes, oldest first
-	Open     []Record  // intents without Done or Failed, oldest first: what a run that died was doing
-	Dirty    bool      // the journal changed the snapshot: a run died, and the fold has not been written yet
+	Open     []Record  // intents of the last run without Done, Failed or Forget, oldest first: what it was doing when it died
+	Records  int       // journal records folded in: not 0 when a run died and the fold has not been written yet
 }
 
 // Holder says who holds a lock.
@@ -109,8 +109,9 @@ type Store interface {
 	Load(ctx context.Context) (*Loaded, error)
 	// Append adds records to the journal and returns when they are on disk.
 	Append(ctx context.Context, records ...Record) error
-	// Compact writes the snapshot, replacing the one whose serial is lower by one (or the same bytes), then starts a
-	// new journal that holds only the notes.
+	// Compact writes the snapshot, replacing the one whose serial is lower by one, then starts a new journal that holds
+	// only the notes. The serial and the lineage are the caller's to set. A snapshot equal to the stored one, serial
+	// included, is not written again. Any other serial is refused with a *ConflictError: somebody else has written.
 	Compact(ctx context.Context, s *Snapshot, pending []Note) error
 	// Lock takes the lock, or returns a *LockedError at once. The lock dies with the process.
 	Lock(ctx context.Context, h Holder) (unlock func() error, err error)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -86,9 +87,21 @@ func (k Key) String() string {
 
 // quote writes s as an HCL string literal without template sequences.
 func quote(s string) string {
-	q := strconv.Quote(s)
-	q = strings.ReplaceAll(q, "${", "$${")
-	return strings.ReplaceAll(q, "%{", "%%{")
+	if isPlain(s) {
+		return `"` + s + `"`
+	}
+	return string(hclwrite.TokensForValue(cty.StringVal(s)).Bytes())
+}
+
+// isPlain reports whether s stands for itself between quotes in HCL: printable ASCII, and nothing that begins an escape.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ', c > '~', c == '"', c == '\\', c == '$', c == '%':
+			return false
+		}
+	}
+	return true
 }
 
 // Compare orders keys: none, then numbers, then strings.
@@ -140,9 +153,11 @@ func ParseInstance(text string) (Instance, error) {
 	return i, nil
 }
 
-// parsePlain is the fast way for addresses without a key: two names, or "data" and two names.
+// parsePlain is the fast way for what nearly every address is: two names, or "data" and two names, and a key that is a
+// number or a string of printable ASCII without escapes.
 func parsePlain(text string) (Instance, bool) {
-	if strings.IndexByte(text, '[') >= 0 {
+	text, key, ok := cutPlainKey(text)
+	if !ok {
 		return Instance{}, false
 	}
 	parts := strings.Split(text, ".")
@@ -150,10 +165,46 @@ func parsePlain(text string) (Instance, bool) {
 	if parts[0] == "data" {
 		mode, parts = Data, parts[1:]
 	}
-	if len(parts) != 2 || !hclsyntax.ValidIdentifier(parts[0]) || !hclsyntax.ValidIdentifier(parts[1]) {
+	if len(parts) != 2 || !isIdentifier(parts[0]) || !isIdentifier(parts[1]) {
 		return Instance{}, false
 	}
-	return Instance{Resource: Resource{Mode: mode, Type: parts[0], Name: parts[1]}}, true
+	return Instance{Resource: Resource{Mode: mode, Type: parts[0], Name: parts[1]}, Key: key}, true
+}
+
+func cutPlainKey(text string) (names string, key Key, ok bool) {
+	names, index, found := strings.Cut(text, "[")
+	if !found {
+		return names, Key{}, true
+	}
+	index, closed := strings.CutSuffix(index, "]")
+	if !closed {
+		return "", Key{}, false
+	}
+	if n, err := strconv.ParseUint(index, 10, 31); err == nil {
+		return names, IntKey(int(n)), strconv.FormatUint(n, 10) == index
+	}
+	if len(index) < 2 || index[0] != '"' || index[len(index)-1] != '"' {
+		return "", Key{}, false
+	}
+	index = index[1 : len(index)-1]
+	for i := range len(index) {
+		if c := index[i]; c < ' ' || c > '~' || strings.IndexByte(`"\$%`, c) >= 0 {
+			return "", Key{}, false
+		}
+	}
+	return names, StringKey(index), true
+}
+
+func isIdentifier(s string) bool {
+	for i := range len(s) {
+		switch c := s[i] | 0x20; {
+		case 'a' <= c && c <= 'z', s[i] == '_':
+		case i > 0 && (s[i] == '-' || '0' <= s[i] && s[i] <= '9'):
+		default:
+			return hclsyntax.ValidIdentifier(s) // slower; knows all of Unicode
+		}
+	}
+	return s != ""
 }
 
 func invalid(text string) error {

@@ -1,0 +1,182 @@
+package state
+
+// The encoding is made for git: JSON indented by two spaces, one attribute a line at every depth, the envelope in the
+// order of Snapshot's fields, every other key sorted, numbers as they were written (never through a float), and a
+// newline at the end. What can't be read with certainty is refused: unknown fields, duplicate keys, newer versions.
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// NewerError is returned for a state or journal of a version that this program doesn't know.
+type NewerError struct {
+	What    string // "state", "journal"
+	Version int
+	Tool    string // version of the program that wrote it, or ""
+}
+
+func (e *NewerError) Error() string {
+	tool := "a newer iexecform"
+	if e.Tool != "" {
+		tool = "iexecform " + e.Tool
+	}
+	return fmt.Sprintf("the %s has format version %d, written by %s, and this program reads version %d: use %s or a later one",
+		e.What, e.Version, tool, Version, tool)
+}
+
+// DamagedError is returned for a state that can't be read.
+type DamagedError struct {
+	Offset int // byte at which reading stopped
+	Line   int // its line, from 1
+	Err    error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("the state is damaged at byte %d, line %d: %v; restore it from git or a backup, or move it "+
+		"away: plan finds what exists and adopts it", e.Offset, e.Line, e.Err)
+}
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// ConflictError is returned by Store.Compact when the stored snapshot isn't the one that the new one continues.
+type ConflictError struct {
+	Stored, Written uint64 // serials
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("the stored state has serial %d and can't be replaced by serial %d: another run has written since "+
+		"this one began; nothing was overwritten, plan again", e.Stored, e.Written)
+}
+
+// Encode writes a snapshot in the canonical form, always in format version Version. It fails when an object's
+// attributes aren't a JSON object.
+func Encode(s *Snapshot) ([]byte, error) {
+	for a, o := range s.Resources {
+		if o == nil || !isObject(o.Attributes) {
+			return nil, fmt.Errorf("encode state: %s: attributes are not a JSON object", a)
+		}
+	}
+	out := *s
+	out.Version = Version
+	b, err := jsonv2.Marshal(&out,
+		jsonv2.Deterministic(true),
+		jsontext.ReorderRawObjects(true),
+		jsontext.Multiline(true),
+		jsontext.WithIndent("  "))
+	if err != nil {
+		return nil, fmt.Errorf("encode state: %w", err)
+	}
+	return append(b, '\n'), nil
+}
+
+// Decode reads what Encode wrote. Raw values of the result are compact JSON. Errors are a *NewerError or a
+// *DamagedError.
+func Decode(b []byte) (*Snapshot, error) {
+	if _, err := DecodeEnvelope(b); err != nil {
+		return nil, err
+	}
+	s := new(Snapshot)
+	if err := jsonv2.Unmarshal(b, s, jsonv2.RejectUnknownMembers(true)); err != nil {
+		return nil, damaged(b, err)
+	}
+	for a, o := range s.Resources {
+		if o == nil || !isObject(o.Attributes) {
+			return nil, damagedAt(b, max(0, bytes.Index(b, []byte(a.String()))), fmt.Errorf("attributes of %s are not a JSON object", a))
+		}
+		if err := compact(&o.Attributes); err != nil {
+			return nil, damaged(b, err)
+		}
+	}
+	for name, o := range s.Outputs {
+		if err := errors.Join(compact(&o.Type), compact(&o.Value)); err != nil {
+			return nil, damaged(b, err)
+		}
+		s.Outputs[name] = o
+	}
+	return s, nil
+}
+
+// Envelope is what tells one snapshot from another.
+type Envelope struct {
+	Version int
+	Tool    string
+	Lineage string
+	Serial  uint64
+}
+
+// DecodeEnvelope reads no more of an encoded snapshot than it must. Its errors are those of Decode.
+func DecodeEnvelope(b []byte) (Envelope, error) {
+	var e Envelope
+	fields := map[string]any{"version": &e.Version, "iexecform_version": &e.Tool, "lineage": &e.Lineage, "serial": &e.Serial}
+	d := jsontext.NewDecoder(bytes.NewReader(b))
+	if t, err := d.ReadToken(); err != nil {
+		return e, damaged(b, err)
+	} else if t.Kind() != '{' {
+		return e, damagedAt(b, 0, errors.New("not a JSON object"))
+	}
+	var err error
+	for err == nil && len(fields) > 0 && d.PeekKind() != '}' {
+		var name jsontext.Value
+		if name, err = d.ReadValue(); err != nil {
+			break
+		}
+		key, _ := jsontext.AppendUnquote(nil, name)
+		if field, ok := fields[string(key)]; ok {
+			delete(fields, string(key))
+			err = jsonv2.UnmarshalDecode(d, field)
+		} else {
+			err = d.SkipValue()
+		}
+	}
+	switch {
+	case e.Version > Version: // whatever else is in there: it may be right for that version
+		return e, &NewerError{What: "state", Version: e.Version, Tool: e.Tool}
+	case err != nil:
+		return e, damaged(b, err)
+	case e.Version < 1:
+		return e, damagedAt(b, int(d.InputOffset()), errors.New(`no "version" of 1 or more: this is not an iexecform state`))
+	}
+	return e, nil
+}
+
+func isObject(raw json.RawMessage) bool {
+	t := bytes.TrimLeft(raw, " \t\r\n")
+	return len(t) > 0 && t[0] == '{'
+}
+
+func compact(raw *json.RawMessage) error {
+	if *raw == nil {
+		return nil
+	}
+	return (*jsontext.Value)(raw).Compact()
+}
+
+// damaged makes a DamagedError of what stopped the reading of b.
+func damaged(b []byte, err error) error {
+	var syntactic *jsontext.SyntacticError
+	var semantic *jsonv2.SemanticError
+	offset := 0
+	switch {
+	case errors.As(err, &syntactic):
+		offset, err = int(syntactic.ByteOffset), syntactic.Err
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("it ends too early, so it was not written completely")
+		}
+	case errors.As(err, &semantic):
+		offset = int(semantic.ByteOffset)
+	case errors.Is(err, io.EOF):
+		err = errors.New("it is empty")
+	}
+	return damagedAt(b, offset, err)
+}
+
+func damagedAt(b []byte, offset int, err error) error {
+	return &DamagedError{Offset: offset, Line: 1 + bytes.Count(b[:min(offset, len(b))], []byte("\n")), Err: err}
+}
