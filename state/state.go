@@ -86,7 +86,7 @@ type Loaded struct {
 	Snapshot *Snapshot // folded with the journal; never nil; its Serial is that of the snapshot that the journal continues
 	Pending  []Note    // unsettled notes, oldest first
 	Open     []Record  // intents of the last run without Done, Failed or Forget, oldest first: what it was doing when it died
-	Records  int       // journal records folded in: not 0 when a run died and the fold has not been written yet
+	Records  int       // journal records folded in, but for notes: not 0 when a run died and the fold has not been written yet
 }
 
 // Holder says who holds a lock.
