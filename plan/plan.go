@@ -6,7 +6,7 @@
 package plan
 
 import (
-	"encoding/json"
+	"math/big"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -32,6 +32,7 @@ type Plan struct {
 	Workspace string
 	Lineage   string // of the state that it was made from; "" for an empty one
 	Serial    uint64
+	Records   int    // journal records folded into that state: not 0 after an interrupted run
 	Config    string // sha256 of the configuration files, as hex
 	Targets   []string
 	Complete  bool // false when an error left something out: cannot be applied
@@ -41,7 +42,8 @@ type Plan struct {
 	Actions   []providers.Action // in the order of their numbers; After points backwards only
 	Outputs   []OutputChange     // sorted by name; unchanged ones included
 	Notices   []Notice
-	Pending   []Pending
+	Expect    []Expectation // what is taken for granted besides what the actions expect
+	Pending   []string      // what an interrupted run left unsettled, in words
 }
 
 // Provider is a provider configuration that the plan's actions use.
@@ -89,10 +91,10 @@ type Notice struct {
 	providers.Notice
 }
 
-// Pending is something that an interrupted run left unsettled.
-type Pending struct {
-	Key     string `json:"key"`
-	Summary string `json:"summary"`
+// Expectation is a precondition and the provider that can check it.
+type Expectation struct {
+	Provider string `json:"provider"` // addr.Provider text
+	providers.Precondition
 }
 
 // Empty reports whether applying would change nothing, not even the state.
@@ -105,13 +107,33 @@ func (p *Plan) Empty() bool {
 	return len(p.Actions) == 0 && len(p.Pending) == 0
 }
 
-// Counts is a plan's summary line in numbers.
+// Counts is a plan's summary in numbers.
 type Counts struct {
-	Create, Adopt, Update, Replace, Delete, Forget int
-	Transactions, Signatures, Requests             int
-	Gas                                            uint64
-	FeeWei                                         string // decimal
+	Changes      map[providers.ChangeKind]int
+	Transactions int // actions that take gas
+	Signatures   int
+	Requests     int
+	Gas          uint64
+	FeeWei       *big.Int // at the gas price of plan time
 }
 
-// Raw is a JSON document, kept as it is.
-type Raw = json.RawMessage
+// Count adds up what the plan does.
+func (p *Plan) Count() Counts {
+	c := Counts{Changes: map[providers.ChangeKind]int{}, FeeWei: new(big.Int)}
+	for i := range p.Changes {
+		c.Changes[p.Changes[i].Kind]++
+	}
+	for i := range p.Actions {
+		cost := p.Actions[i].Cost
+		if cost.Gas > 0 {
+			c.Transactions++
+		}
+		c.Gas += cost.Gas
+		c.Signatures += cost.Signatures
+		c.Requests += cost.Requests
+		if fee, ok := new(big.Int).SetString(cost.Fee, 10); ok {
+			c.FeeWei.Add(c.FeeWei, fee)
+		}
+	}
+	return c
+}

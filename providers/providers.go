@@ -72,6 +72,14 @@ type Identified interface {
 	Identity(ctx context.Context) (map[string]string, error)
 }
 
+// Resumer is an optional ability of a Client: to finish what an interrupted run left unsettled in its notes.
+type Resumer interface {
+	// Pending says what is unsettled, in words. SIDE EFFECTS: none.
+	Pending() []string
+	// Resume takes the unsettled up again, and settles what it can at once. SIDE EFFECTS: repeats those already noted.
+	Resume(ctx context.Context, j Journal, progress func(Progress)) error
+}
+
 // Closer is an optional ability of a Client.
 type Closer interface{ Close() error }
 
@@ -127,10 +135,15 @@ const (
 
 // PlanResult is what will happen to one object.
 type PlanResult struct {
-	Kind    ChangeKind
-	Planned cty.Value // the object afterwards: unknown where only apply can tell; null for Delete and Forget
-	Because []string  // short reasons for the kind, or nil
-	Actions []Action  // in order; Action.After holds indexes into this slice
+	Kind ChangeKind
+	// Planned is the object afterwards: unknown where only apply can tell; null for Delete and Forget. When the last of
+	// the actions is done the engine remembers it, so a patch of Do is needed only for what is learned, or must be
+	// remembered, before that.
+	Planned cty.Value
+	Found   cty.Value      // for an object that the state doesn't know but that is there: as it is; else cty.NilVal
+	Because []string       // short reasons for the kind, or nil
+	Actions []Action       // in order; Action.After holds indexes into this slice
+	Expect  []Precondition // what the plan takes for granted besides what its actions expect
 	Notices []Notice
 	Err     error
 }

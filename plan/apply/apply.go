@@ -1,0 +1,418 @@
+// Package apply obeys a plan: it checks that what the plan takes for granted still holds, then does the plan's actions,
+// each recorded in the journal before and after, and folds the journal into the state.
+//
+// Rules: nothing is sent unless all preconditions hold. A failed action skips only what waits for it. When the context is
+// cancelled nothing new is begun; what is under way is finished. What a journal append could not persist is not done.
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/plan/dag"
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
+)
+
+// Options is what Run needs. The caller holds the store's lock.
+type Options struct {
+	Plan        *plan.Plan
+	Tool        string // version of the program
+	Store       state.Store
+	State       *state.Loaded
+	Session     *plan.Session // with the clients of the plan's providers open
+	Providers   providers.Registry
+	Parallelism int         // actions at once; 0 means 16
+	Observe     func(Event) // may be nil; called from several goroutines, one at a time
+	// Outputs evaluates the outputs that the plan could not know; nil when the configuration isn't there. It is given
+	// the objects as they are after the actions.
+	Outputs func(ctx context.Context, objects map[addr.Instance]cty.Value) (map[string]config.OutputValue, error)
+}
+
+// EventType says what an Event is about.
+type EventType string
+
+// The types of events.
+const (
+	Started   EventType = "start"
+	Progress  EventType = "progress" // Event.Progress is set
+	Succeeded EventType = "complete"
+	Failed    EventType = "errored" // Event.Err is set
+	Held      EventType = "held"    // Event.Err is set
+	Skipped   EventType = "skipped" // something that it waits for failed, or the run was interrupted
+	Resuming  EventType = "resume"  // Event.Progress is set: a matter of an interrupted run; Action is nil
+)
+
+// Event is told to Options.Observe.
+type Event struct {
+	Type     EventType
+	Action   *providers.Action
+	Progress *providers.Progress
+	Elapsed  time.Duration
+	Err      error
+}
+
+// Result is what Run did.
+type Result struct {
+	Done, Failed, Held, Skipped int // actions
+	Interrupted                 bool
+	Errors                      []ActionError
+	Snapshot                    *state.Snapshot // the state afterwards
+	Changed                     bool            // the state changed
+}
+
+// ActionError is an action that failed or is held.
+type ActionError struct {
+	Action *providers.Action
+	Err    error
+}
+
+func (e ActionError) Error() string {
+	return fmt.Sprintf("action %d, %s of %s: %s", e.Action.ID, e.Action.Kind, e.Action.Addr, e.Err)
+}
+
+// StaleError means that the plan was made for another state than there is now.
+type StaleError struct{ Reason string }
+
+func (e *StaleError) Error() string {
+	return "the plan is stale: " + e.Reason + ". Nothing was sent. Plan again"
+}
+
+// PreconditionError means that what the plan takes for granted no longer holds.
+type PreconditionError struct{ Failed []error }
+
+func (e *PreconditionError) Error() string {
+	text := "since the plan was made things have changed, so that it can't be applied as it was reviewed:"
+	for _, err := range e.Failed {
+		text += "\n  - " + err.Error()
+	}
+	return text + "\nNothing was sent. Plan again"
+}
+
+// CheckFresh returns a *StaleError when the plan doesn't fit the state.
+func CheckFresh(p *plan.Plan, loaded *state.Loaded) error {
+	s := loaded.Snapshot
+	switch {
+	case !p.Complete:
+		return errors.New("the plan is incomplete, because making it failed: it can't be applied. Plan again")
+	case p.Lineage != s.Lineage && p.Lineage != "" && s.Lineage != "":
+		return &StaleError{fmt.Sprintf("it was made from a state with lineage %s, and this one has %s", p.Lineage, s.Lineage)}
+	case p.Serial != s.Serial:
+		return &StaleError{fmt.Sprintf("it was made from the state with serial %d, and the state now has %d: another apply came between, or this plan was applied already", p.Serial, s.Serial)}
+	case p.Lineage != s.Lineage:
+		return &StaleError{"it was made from another state"}
+	case p.Records != loaded.Records:
+		return &StaleError{"an apply was interrupted after it was made"}
+	}
+	return nil
+}
+
+// Run applies the plan. The error is about what kept it from beginning or from saving; failures of actions are in the
+// result. SIDE EFFECTS: those of the plan's actions; the state and its journal are written.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if o.Parallelism <= 0 {
+		o.Parallelism = 16
+	}
+	if err := CheckFresh(o.Plan, o.State); err != nil {
+		return nil, err
+	}
+	if err := checkNetworks(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := checkExpectations(ctx, o); err != nil {
+		return nil, err
+	}
+	r := newRun(o)
+	if err := r.begin(ctx); err != nil {
+		return nil, err
+	}
+	r.walk(ctx)
+	// Saving must not be cut short by the interrupt that ended the walk.
+	return r.result, r.finish(context.WithoutCancel(ctx))
+}
+
+func checkNetworks(ctx context.Context, o Options) error {
+	for _, p := range o.Plan.Providers {
+		facts, err := o.Session.CheckNetwork(ctx, p.Addr)
+		if err != nil {
+			return err
+		}
+		for name, was := range p.Network {
+			if is := facts[name]; is != was {
+				return fmt.Errorf("the plan was made on another network than provider %s reaches now: %s was %s and is %s. Nothing was sent", p.Addr, name, was, is)
+			}
+		}
+	}
+	return nil
+}
+
+// checkExpectations checks every precondition of the plan, one call a provider configuration.
+func checkExpectations(ctx context.Context, o Options) error {
+	byProvider := map[string][]providers.Precondition{}
+	for i := range o.Plan.Actions {
+		a := &o.Plan.Actions[i]
+		byProvider[a.Provider] = append(byProvider[a.Provider], a.Expect...)
+	}
+	for _, e := range o.Plan.Expect {
+		byProvider[e.Provider] = append(byProvider[e.Provider], e.Precondition)
+	}
+	var failed []error
+	for _, p := range o.Session.Providers() {
+		list := byProvider[p.String()]
+		if len(list) == 0 {
+			continue
+		}
+		client, _ := o.Session.Client(p)
+		for _, err := range client.Check(ctx, list) {
+			if err != nil && !slices.ContainsFunc(failed, func(f error) bool { return f.Error() == err.Error() }) {
+				failed = append(failed, err)
+			}
+		}
+	}
+	if len(failed) > 0 {
+		return &PreconditionError{Failed: failed}
+	}
+	return nil
+}
+
+type run struct {
+	Options
+	journal  *journal
+	changes  map[addr.Instance]*plan.Change
+	left     map[addr.Instance]int // actions of the instance that are not done yet
+	snapshot *state.Snapshot
+	result   *Result
+	observe  sync.Mutex
+	mu       sync.Mutex // guards left and result
+}
+
+func newRun(o Options) *run {
+	r := &run{
+		Options: o, journal: newJournal(o.Store, o.State.Pending),
+		changes: map[addr.Instance]*plan.Change{}, left: map[addr.Instance]int{}, result: &Result{},
+	}
+	for i := range o.Plan.Changes {
+		c := &o.Plan.Changes[i]
+		r.changes[c.Addr] = c
+	}
+	for i := range o.Plan.Actions {
+		r.left[o.Plan.Actions[i].Addr]++
+	}
+	return r
+}
+
+func (r *run) tell(e Event) {
+	if r.Observe == nil {
+		return
+	}
+	r.observe.Lock()
+	defer r.observe.Unlock()
+	r.Observe(e)
+}
+
+// begin records the run and takes up what an interrupted one left.
+func (r *run) begin(ctx context.Context) error {
+	if r.Plan.Empty() {
+		return nil
+	}
+	digest, err := plan.Digest(r.Plan)
+	if err != nil {
+		return err
+	}
+	records := []state.Record{{Type: state.Begin, Plan: digest, Op: string(r.Plan.Mode)}}
+	for _, p := range r.Plan.Providers {
+		if p.Network != nil {
+			records = append(records, state.Record{Type: state.Pin, Network: &state.Network{Provider: p.Addr.String(), Facts: p.Network}})
+		}
+	}
+	if err := r.journal.append(ctx, records...); err != nil {
+		return fmt.Errorf("begin: %w. Nothing was sent", err)
+	}
+	for _, p := range r.Session.Providers() {
+		client, _ := r.Session.Client(p)
+		resumer, ok := client.(providers.Resumer)
+		if !ok {
+			continue
+		}
+		err := resumer.Resume(ctx, r.journal, func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) })
+		if err != nil {
+			return fmt.Errorf("resume what an interrupted run left: %w", err)
+		}
+	}
+	return nil
+}
+
+// walk does the actions.
+func (r *run) walk(ctx context.Context) {
+	after := make([][]int, len(r.Plan.Actions))
+	for i, a := range r.Plan.Actions {
+		for _, id := range a.After {
+			after[i] = append(after[i], id-1)
+		}
+	}
+	for i, result := range dag.Walk(ctx, after, r.Parallelism, r.visit) {
+		a := &r.Plan.Actions[i]
+		switch result.Status {
+		case dag.Done:
+			r.result.Done++
+		case dag.Failed:
+			var held *providers.HeldError
+			if errors.As(result.Err, &held) {
+				r.result.Held++
+			} else {
+				r.result.Failed++
+			}
+			r.result.Errors = append(r.result.Errors, ActionError{Action: a, Err: result.Err})
+		default:
+			r.result.Skipped++
+			r.tell(Event{Type: Skipped, Action: a})
+		}
+	}
+	r.result.Interrupted = ctx.Err() != nil
+}
+
+func (r *run) visit(ctx context.Context, i int) error {
+	a := &r.Plan.Actions[i]
+	start := time.Now()
+	r.tell(Event{Type: Started, Action: a})
+	err := r.do(ctx, a)
+	var held *providers.HeldError
+	switch {
+	case err == nil:
+		r.tell(Event{Type: Succeeded, Action: a, Elapsed: time.Since(start)})
+	case errors.As(err, &held):
+		r.tell(Event{Type: Held, Action: a, Elapsed: time.Since(start), Err: err})
+	default:
+		r.tell(Event{Type: Failed, Action: a, Elapsed: time.Since(start), Err: err})
+	}
+	return err
+}
+
+// do makes one action, between its records.
+func (r *run) do(ctx context.Context, a *providers.Action) error {
+	var patch json.RawMessage
+	switch a.Kind {
+	case providers.ActionForget:
+		return r.journal.append(ctx, state.Record{Type: state.Forget, Action: a.ID, Addr: &a.Addr})
+	case providers.ActionAdopt, providers.ActionRecord:
+	default:
+		client, ok := r.Session.Client(addr.ParseProvider(a.Provider))
+		if !ok {
+			return fmt.Errorf("provider %s is not open", a.Provider)
+		}
+		if err := r.journal.append(ctx, state.Record{Type: state.Intent, Action: a.ID, Kind: a.Kind, Addr: &a.Addr}); err != nil {
+			return fmt.Errorf("cannot persist the intent, so nothing was done: %w", err)
+		}
+		var err error
+		patch, err = client.Do(ctx, providers.DoRequest{
+			Action: *a, Journal: r.journal,
+			Progress: func(p providers.Progress) { r.tell(Event{Type: Progress, Action: a, Progress: &p}) },
+		})
+		if err != nil {
+			record := state.Record{Type: state.Failed, Action: a.ID, Addr: &a.Addr, Error: err.Error()}
+			return errors.Join(err, r.journal.append(ctx, record))
+		}
+	}
+	return r.done(ctx, a, patch)
+}
+
+// done records that an action is done. The last of an object's actions brings the object to what was planned.
+func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessage) error {
+	r.mu.Lock()
+	r.left[a.Addr]--
+	last := r.left[a.Addr] == 0
+	r.mu.Unlock()
+	change := r.changes[a.Addr]
+	if change == nil { // a data source
+		return r.journal.append(ctx, state.Record{Type: state.Done, Action: a.ID, Addr: &a.Addr})
+	}
+	// What was planned comes first: what the provider learned is the truth where the two differ.
+	var patches []json.RawMessage
+	switch {
+	case last && !change.After.IsNull():
+		planned, err := plannedPatch(change)
+		if err != nil {
+			return fmt.Errorf("record %s: %w", a.Addr, err)
+		}
+		patches = append(patches, planned)
+	case a.Kind == providers.ActionAdopt:
+		found, err := plan.EncodeObject(change.Before)
+		if err != nil {
+			return fmt.Errorf("record %s: %w", a.Addr, err)
+		}
+		patches = append(patches, found)
+	}
+	if patch != nil {
+		patches = append(patches, patch)
+	}
+	if len(patches) == 0 {
+		patches = append(patches, json.RawMessage("{}"))
+	}
+	records := make([]state.Record, len(patches))
+	for i, p := range patches {
+		records[i] = state.Record{Type: state.Done, Action: a.ID, Addr: &a.Addr, Object: &state.Object{
+			Provider: a.Provider, SchemaVersion: r.Providers.ResourceTable(a.Addr.Resource.Type).Version,
+			Attributes: p, Dependencies: change.DependsOn,
+		}}
+	}
+	return r.journal.append(ctx, records...)
+}
+
+// plannedPatch is what brings an object from before to after, without what is unknown in after.
+func plannedPatch(c *plan.Change) (json.RawMessage, error) {
+	after, err := plan.EncodeObject(c.After)
+	if err != nil || c.Before.IsNull() {
+		return after, err
+	}
+	before, err := plan.EncodeObject(c.Before)
+	if err != nil {
+		return nil, err
+	}
+	return state.CreatePatch(before, after)
+}
+
+// finish folds what was done into the state and writes it, if it changed.
+func (r *run) finish(ctx context.Context) error {
+	records, pending := r.journal.close()
+	before := r.State.Snapshot
+	loaded, err := state.Fold(before, records)
+	if err != nil {
+		return fmt.Errorf("fold the journal into the state: %w", err)
+	}
+	snapshot := *loaded.Snapshot
+	if err := r.setOutputs(ctx, &snapshot); err != nil {
+		return err
+	}
+	r.result.Snapshot = before
+	if loaded.Snapshot == before && r.State.Records == 0 && maps.EqualFunc(before.Outputs, snapshot.Outputs, state.Output.Equal) {
+		if len(records) == 0 {
+			return nil
+		}
+		return r.save(ctx, before, pending) // empties the journal
+	}
+	snapshot.Version, snapshot.Tool = state.Version, r.Tool
+	if snapshot.Lineage == "" {
+		snapshot.Lineage = newLineage()
+	}
+	snapshot.Serial++
+	r.result.Snapshot, r.result.Changed = &snapshot, true
+	return r.save(ctx, &snapshot, pending)
+}
+
+func (r *run) save(ctx context.Context, s *state.Snapshot, pending []state.Note) error {
+	if err := r.Store.Compact(ctx, s, pending); err != nil {
+		return fmt.Errorf("save the state: %w. What was done is in the journal: the next run takes it up", err)
+	}
+	return nil
+}

@@ -1,0 +1,472 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
+)
+
+// Options is what a plan is made from.
+type Options struct {
+	Tool        string // version of the program
+	Config      *config.Config
+	Inputs      map[string]cty.Value
+	Workspace   string
+	State       *state.Loaded
+	Providers   providers.Registry
+	Prompt      providers.Prompter // may be nil
+	Mode        Mode
+	SkipRefresh bool            // take the state's word for what exists
+	Targets     []addr.Instance // only these and what they depend on; without key: every instance
+	Replace     []addr.Instance
+	Parallelism int // reads of data sources at once; 0 means 10
+}
+
+// Build makes a plan, and the session with the open clients that it used, which the caller closes. With errors the plan
+// is not Complete; it still shows what could be planned. SIDE EFFECTS: none outside.
+func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
+	if o.Parallelism <= 0 {
+		o.Parallelism = 10
+	}
+	b := &builder{
+		Options: o,
+		plan: &Plan{
+			Tool: o.Tool, Mode: o.Mode, Project: o.Config.Settings.Project, Workspace: o.Workspace,
+			Lineage: o.State.Snapshot.Lineage, Serial: o.State.Snapshot.Serial, Records: o.State.Records,
+			Config: o.Config.Digest(),
+		},
+		session:   NewSession(o.Providers, o.State, o.Config.Settings.Project, o.Workspace, o.Config.Dir, o.Prompt),
+		prior:     map[addr.Instance]cty.Value{},
+		current:   map[addr.Instance]providers.ReadResult{},
+		proposals: map[addr.Instance]*proposal{},
+		verify:    map[addr.Instance]*providers.Action{},
+	}
+	for _, t := range o.Targets {
+		b.plan.Targets = append(b.plan.Targets, t.String())
+	}
+	diags := b.checkAddresses()
+	if diags.HasErrors() {
+		return b.plan, b.session, diags
+	}
+	evaluation, more := o.Config.Evaluate(ctx, config.EvalRequest{
+		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, ProvidersOnly: o.Mode != Normal, Handler: b,
+	})
+	diags = append(diags, more...)
+	diags = append(diags, b.planRest(ctx, evaluation)...)
+	b.finish(evaluation, diags)
+	return b.plan, b.session, diags
+}
+
+// A proposal is what a provider proposes for one instance.
+type proposal struct {
+	providers.PlanResult
+	provider  addr.Provider
+	before    cty.Value
+	dependsOn []addr.Instance
+	removed   bool // no longer in the configuration
+}
+
+// builder implements config.Handler: the evaluation drives it.
+type builder struct {
+	Options
+	plan      *Plan
+	session   *Session
+	prior     map[addr.Instance]cty.Value            // decoded from the state, filled when the provider is opened
+	current   map[addr.Instance]providers.ReadResult // as refreshed
+	proposals map[addr.Instance]*proposal
+	order     []addr.Instance                     // of the proposals: dependencies first
+	verify    map[addr.Instance]*providers.Action // of data sources
+	targetSet map[addr.Instance]bool              // see wanted; nil until asked for
+}
+
+// checkAddresses refuses --target and --replace addresses that name nothing.
+func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
+	known := map[addr.Resource]bool{}
+	var names []string
+	for _, d := range b.Config.Blocks() {
+		known[d.Addr] = true
+		names = append(names, d.Addr.String())
+	}
+	for i := range b.State.Snapshot.Resources {
+		known[i.Resource] = true
+		names = append(names, i.String())
+	}
+	check := func(flag string, list []addr.Instance) {
+		for _, t := range list {
+			if known[t.Resource] {
+				continue
+			}
+			diags = diags.Append(&hcl.Diagnostic{
+				Severity: hcl.DiagError,
+				Summary:  "No such resource",
+				Detail: fmt.Sprintf("%s=%s names nothing in the configuration or the state.%s", flag, t,
+					config.Suggest(t.Resource.String(), names)),
+			})
+		}
+	}
+	check("--target", b.Targets)
+	check("--replace", b.Replace)
+	return diags
+}
+
+// Provider opens a client and reads what the state knows of its objects.
+func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
+	if err := b.session.Open(ctx, p, block.Value); err != nil {
+		return hcl.Diagnostics{block.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot use the provider",
+			fmt.Sprintf("Provider %s: %s.", p, textOf(err)))}
+	}
+	network, err := b.session.CheckNetwork(ctx, p)
+	if err != nil {
+		return hcl.Diagnostics{block.Diagnostic(hcl.DiagError, "", "Cannot use the provider", textOf(err)+".")}
+	}
+	b.plan.Providers = append(b.plan.Providers, Provider{
+		Addr: p, Config: redact(block.Value, block.Sensitive), Sensitive: block.Sensitive, Network: network,
+	})
+	return b.refresh(ctx, p)
+}
+
+// refresh decodes and reads the objects of one provider configuration, in one call.
+func (b *builder) refresh(ctx context.Context, p addr.Provider) (diags hcl.Diagnostics) {
+	var reqs []providers.ReadRequest
+	name := p.String()
+	for i, object := range b.State.Snapshot.Resources {
+		if object.Provider != name {
+			continue
+		}
+		prior, err := DecodeObject(b.Providers, i.Resource.Type, object)
+		if err != nil {
+			diags = diags.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, err, i))
+			continue
+		}
+		b.prior[i] = prior
+		reqs = append(reqs, providers.ReadRequest{Addr: i, Prior: prior})
+	}
+	if b.SkipRefresh {
+		for _, r := range reqs {
+			b.current[r.Addr] = providers.ReadResult{Current: r.Prior}
+		}
+		return diags
+	}
+	if len(reqs) == 0 {
+		return diags
+	}
+	slices.SortFunc(reqs, func(x, y providers.ReadRequest) int { return x.Addr.Compare(y.Addr) })
+	client, _ := b.session.Client(p)
+	seen := map[string]bool{} // one fault of the network is one message, not one an object
+	for i, result := range client.Read(ctx, reqs) {
+		b.current[reqs[i].Addr] = result
+		if result.Err == nil || seen[result.Err.Error()] {
+			continue
+		}
+		seen[result.Err.Error()] = true
+		diags = diags.Append(errorf("Cannot read what exists", "%s: %s.", reqs[i].Addr, textOf(result.Err)))
+	}
+	return diags
+}
+
+// Data reads the data sources of one wave, Parallelism at a time.
+func (b *builder) Data(ctx context.Context, instances []config.Instance) []config.Result {
+	results := make([]config.Result, len(instances))
+	verify := make([]*providers.Action, len(instances))
+	slots := make(chan struct{}, b.Parallelism)
+	var wg sync.WaitGroup
+	for i, in := range instances {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			client, ok := b.session.Client(in.Provider)
+			if !ok {
+				results[i] = failed(in, fmt.Errorf("provider %s is not open", in.Provider))
+				return
+			}
+			data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
+			if err != nil {
+				results[i] = failed(in, err)
+				return
+			}
+			results[i].Value, verify[i] = data.Value, data.Verify
+		})
+	}
+	wg.Wait()
+	for i, in := range instances {
+		if v := verify[i]; v != nil {
+			v.Addr, v.Provider = in.Addr, in.Provider.String()
+			b.verify[in.Addr] = v
+			b.order = append(b.order, in.Addr)
+		}
+	}
+	return results
+}
+
+// Resources plans the instances of one wave, one call a provider configuration.
+func (b *builder) Resources(ctx context.Context, instances []config.Instance) []config.Result {
+	results := make([]config.Result, len(instances))
+	batches := map[addr.Provider][]int{}
+	var used []addr.Provider
+	for i, in := range instances {
+		if r, ok := b.current[in.Addr]; ok && r.Err != nil {
+			results[i].Diags = hcl.Diagnostics{}.Append(&hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cannot read what exists",
+				Detail: fmt.Sprintf("%s: %s.", in.Addr, textOf(r.Err)), Subject: in.Range.Ptr()})
+			continue
+		}
+		if batches[in.Provider] == nil {
+			used = append(used, in.Provider)
+		}
+		batches[in.Provider] = append(batches[in.Provider], i)
+	}
+	for _, p := range used {
+		batch := batches[p]
+		reqs := make([]providers.PlanRequest, len(batch))
+		for n, i := range batch {
+			reqs[n] = b.request(instances[i].Addr, instances[i].Value)
+		}
+		client, ok := b.session.Client(p)
+		if !ok {
+			for _, i := range batch {
+				results[i] = failed(instances[i], fmt.Errorf("provider %s is not open", p))
+			}
+			continue
+		}
+		for n, result := range client.Plan(ctx, reqs) {
+			in := instances[batch[n]]
+			if result.Err != nil {
+				results[batch[n]] = failed(in, result.Err)
+				continue
+			}
+			results[batch[n]].Value = result.Planned
+			b.propose(reqs[n], p, result, in.DependsOn, false)
+		}
+	}
+	return results
+}
+
+// request gathers what is known of an instance; desired is null when the object is to go.
+func (b *builder) request(i addr.Instance, desired cty.Value) providers.PlanRequest {
+	null := cty.NullVal(desired.Type())
+	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i)}
+	if prior, ok := b.prior[i]; ok {
+		req.Prior, req.Current = prior, b.current[i].Current
+	}
+	return req
+}
+
+func (b *builder) propose(req providers.PlanRequest, p addr.Provider, result providers.PlanResult, dependsOn []addr.Instance, removed bool) {
+	before := req.Current
+	if before.IsNull() {
+		before = req.Prior
+	}
+	if result.Found != cty.NilVal {
+		before = result.Found
+	}
+	result.Notices = append(slices.Clone(b.current[req.Addr].Notices), result.Notices...)
+	b.proposals[req.Addr] = &proposal{PlanResult: result, provider: p, before: before, dependsOn: dependsOn, removed: removed}
+	b.order = append(b.order, req.Addr)
+}
+
+// planRest plans what the evaluation didn't come across: objects that are to go, or, refreshing only, all of them.
+func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (diags hcl.Diagnostics) {
+	kept := map[addr.Instance]bool{}
+	failed := map[addr.Resource]bool{} // blocks that could not be evaluated: nothing of them goes
+	if b.Mode == Normal {
+		for _, i := range evaluation.Instances {
+			kept[i] = true
+		}
+		for _, i := range slices.Concat(evaluation.Failed, evaluation.Skipped) {
+			failed[i.Resource] = true
+		}
+	}
+	var gone []addr.Instance
+	for i := range b.State.Snapshot.Resources {
+		if !kept[i] && !failed[i.Resource] && (len(b.Targets) == 0 || b.Mode != Normal || matches(b.Targets, i)) {
+			gone = append(gone, i)
+		}
+	}
+	if b.Mode != Normal && len(b.Targets) > 0 {
+		gone = b.withDependents(gone)
+	}
+	gone = b.dependentsFirst(gone)
+	batches := map[addr.Provider][]addr.Instance{}
+	var used []addr.Provider
+	for _, i := range gone {
+		p := addr.ParseProvider(b.State.Snapshot.Resources[i].Provider)
+		if batches[p] == nil {
+			used = append(used, p)
+		}
+		batches[p] = append(batches[p], i)
+	}
+	for _, p := range used {
+		diags = append(diags, b.planGone(ctx, p, batches[p])...)
+	}
+	return diags
+}
+
+// planGone plans objects of one provider configuration that the configuration doesn't have, or only refreshes them.
+func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Instance) (diags hcl.Diagnostics) {
+	client, ok := b.session.Client(p)
+	if !ok {
+		if b.session.Failed(p) {
+			return nil // told already
+		}
+		// Nothing of the configuration uses it: open it without a block, as the state needs it.
+		table := b.Providers.ProviderTable(p.Name)
+		if table == nil || p.Alias != "" {
+			return diags.Append(errorf("Provider configuration missing",
+				"%s is in the state with provider %s, which the configuration no longer has. Put the provider block back until the objects are gone, or run `iexecform state rm`.", gone[0], p))
+		}
+		attrs := map[string]cty.Value{}
+		for name, typ := range table.ObjectType().AttributeTypes() {
+			attrs[name] = cty.NullVal(typ)
+		}
+		if diags = b.Provider(ctx, p, config.Block{Value: cty.ObjectVal(attrs)}); diags.HasErrors() {
+			return diags
+		}
+		client, _ = b.session.Client(p)
+	}
+	var reqs []providers.PlanRequest
+	for _, i := range gone {
+		prior, ok := b.prior[i]
+		if !ok || b.current[i].Err != nil {
+			continue // told already
+		}
+		if b.Mode == RefreshOnly {
+			b.proposeRefresh(i, p)
+			continue
+		}
+		reqs = append(reqs, b.request(i, cty.NullVal(prior.Type())))
+	}
+	if len(reqs) == 0 {
+		return diags
+	}
+	for n, result := range client.Plan(ctx, reqs) {
+		i := reqs[n].Addr
+		if result.Err != nil {
+			diags = diags.Append(errorf("Planning failed", "%s: %s.", i, textOf(result.Err)))
+			continue
+		}
+		b.propose(reqs[n], p, result, b.State.Snapshot.Resources[i].Dependencies, true)
+	}
+	return diags
+}
+
+// proposeRefresh makes the state say what is.
+func (b *builder) proposeRefresh(i addr.Instance, p addr.Provider) {
+	prior, read := b.prior[i], b.current[i]
+	result := providers.PlanResult{Kind: providers.NoOp, Planned: read.Current, Notices: read.Notices}
+	switch {
+	case read.Current.IsNull():
+		result.Kind = providers.Forget
+		result.Because = []string{"it no longer exists"}
+	case !read.Current.RawEquals(prior):
+		result.Kind = providers.Update
+	}
+	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: prior, dependsOn: b.State.Snapshot.Resources[i].Dependencies}
+	b.order = append(b.order, i)
+}
+
+// withDependents adds what depends on the targets that are to go: nothing may be left that refers to them.
+func (b *builder) withDependents(all []addr.Instance) []addr.Instance {
+	in := map[addr.Instance]bool{}
+	for _, i := range all {
+		in[i] = matches(b.Targets, i)
+	}
+	if b.Mode == Destroy {
+		for _, i := range slices.Backward(b.dependentsFirst(all)) {
+			for _, d := range b.State.Snapshot.Resources[i].Dependencies {
+				in[i] = in[i] || in[d]
+			}
+		}
+	}
+	return slices.DeleteFunc(all, func(i addr.Instance) bool { return !in[i] })
+}
+
+// dependentsFirst sorts objects of the state so that each comes before those it depends on; otherwise by address.
+func (b *builder) dependentsFirst(list []addr.Instance) []addr.Instance {
+	slices.SortFunc(list, addr.Instance.Compare)
+	var sorted []addr.Instance
+	done := map[addr.Instance]bool{}
+	member := map[addr.Instance]bool{}
+	for _, i := range list {
+		member[i] = true
+	}
+	var visit func(addr.Instance)
+	visit = func(i addr.Instance) {
+		if done[i] || !member[i] {
+			return
+		}
+		done[i] = true
+		for _, d := range b.State.Snapshot.Resources[i].Dependencies {
+			visit(d)
+		}
+		sorted = append(sorted, i)
+	}
+	for _, i := range list {
+		visit(i)
+	}
+	slices.Reverse(sorted)
+	return sorted
+}
+
+// finish turns the proposals into the plan.
+func (b *builder) finish(evaluation *config.Evaluation, diags hcl.Diagnostics) {
+	p := b.plan
+	p.Complete = !diags.HasErrors()
+	p.Pending = b.session.Pending()
+	for _, i := range b.order {
+		c, ok := b.proposals[i]
+		if !ok || len(b.Targets) > 0 && b.Mode == Normal && !b.wanted(i) {
+			continue
+		}
+		dependsOn := slices.DeleteFunc(slices.Clone(c.dependsOn), func(d addr.Instance) bool { return d.Resource.Mode == addr.Data })
+		p.Changes = append(p.Changes, Change{
+			Addr: i, Provider: c.provider, Kind: c.Kind, Before: c.before, After: c.Planned, Because: c.Because, DependsOn: dependsOn,
+		})
+		for _, n := range c.Notices {
+			p.Notices = append(p.Notices, Notice{Addr: i, Notice: n})
+		}
+		for _, e := range c.Expect {
+			p.Expect = append(p.Expect, Expectation{Provider: c.provider.String(), Precondition: e})
+		}
+	}
+	slices.SortFunc(p.Changes, func(x, y Change) int { return x.Addr.Compare(y.Addr) })
+	slices.SortStableFunc(p.Notices, func(x, y Notice) int { return x.Addr.Compare(y.Addr) })
+	slices.SortFunc(p.Providers, func(x, y Provider) int { return compareText(x.Addr.String(), y.Addr.String()) })
+	b.orderActions()
+	if b.Mode == Normal {
+		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets) > 0 || !p.Complete)
+	} else if b.Mode == Destroy && len(b.Targets) == 0 {
+		p.Outputs = outputChanges(b.State.Snapshot, &config.Evaluation{}, false)
+	}
+}
+
+// wanted reports whether an instance is a target, or something that a target depends on.
+func (b *builder) wanted(i addr.Instance) bool {
+	if b.targetSet == nil {
+		b.targetSet = map[addr.Instance]bool{}
+		for _, i := range slices.Backward(b.order) { // dependents come later in order
+			if matches(b.Targets, i) {
+				b.targetSet[i] = true
+			}
+			if c := b.proposals[i]; c != nil && b.targetSet[i] {
+				for _, d := range c.dependsOn {
+					b.targetSet[d] = true
+				}
+			}
+		}
+	}
+	return b.targetSet[i]
+}
+
+func matches(list []addr.Instance, i addr.Instance) bool {
+	return slices.ContainsFunc(list, func(t addr.Instance) bool {
+		return t.Resource == i.Resource && (t.Key.IsZero() || t.Key == i.Key)
+	})
+}

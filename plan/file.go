@@ -1,0 +1,337 @@
+package plan
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/providers"
+)
+
+// A plan file is one JSON document: a header, and the plan, whose digest is in the header. The same inputs make the same
+// bytes. It holds its own types, so that it can be read without the schemas that it was made with.
+const (
+	fileFormat  = "iexecform-plan"
+	fileVersion = 1
+)
+
+type file struct {
+	Format  string          `json:"format"`
+	Version int             `json:"version"`
+	Tool    string          `json:"iexecform_version"`
+	Digest  string          `json:"digest"` // "sha256:" and the hex digest of the compact JSON of Plan
+	Plan    json.RawMessage `json:"plan"`
+}
+
+type filePlan struct {
+	Mode      Mode                       `json:"mode"`
+	Project   string                     `json:"project,omitempty"`
+	Workspace string                     `json:"workspace"`
+	Lineage   string                     `json:"lineage"`
+	Serial    uint64                     `json:"serial"`
+	Records   int                        `json:"journal_records,omitempty"`
+	Config    string                     `json:"config_sha256"`
+	Targets   []string                   `json:"targets,omitempty"`
+	Complete  bool                       `json:"complete"`
+	Types     map[string]json.RawMessage `json:"types"`
+	Providers []fileProvider             `json:"providers"`
+	Changes   []fileChange               `json:"changes"`
+	Actions   []providers.Action         `json:"actions"`
+	Outputs   []fileOutput               `json:"outputs,omitempty"`
+	Notices   []Notice                   `json:"notices,omitempty"`
+	Expect    []Expectation              `json:"expect,omitempty"`
+	Pending   []string                   `json:"pending,omitempty"`
+}
+
+type fileProvider struct {
+	Addr      string            `json:"addr"`
+	Config    json.RawMessage   `json:"config"` // value with type
+	Sensitive []string          `json:"sensitive,omitempty"`
+	Network   map[string]string `json:"network,omitempty"`
+}
+
+type fileChange struct {
+	Addr      addr.Instance        `json:"addr"`
+	Provider  string               `json:"provider"`
+	Kind      providers.ChangeKind `json:"kind"`
+	Because   []string             `json:"because,omitempty"`
+	Before    *fileValue           `json:"before,omitempty"`
+	After     *fileValue           `json:"after,omitempty"`
+	DependsOn []addr.Instance      `json:"depends_on,omitempty"`
+}
+
+type fileOutput struct {
+	Name        string     `json:"name"`
+	Description string     `json:"description,omitempty"`
+	Sensitive   bool       `json:"sensitive,omitempty"`
+	Before      *fileValue `json:"before,omitempty"`
+	After       *fileValue `json:"after,omitempty"`
+}
+
+// A fileValue is a cty value: unknown leaves are null in Value and listed in Unknown. Type is absent where the type is
+// that of the resource.
+type fileValue struct {
+	Type    json.RawMessage `json:"type,omitempty"`
+	Value   json.RawMessage `json:"value"`
+	Unknown [][]any         `json:"unknown,omitempty"`
+}
+
+// Encode writes the plan file and returns its digest too.
+func Encode(p *Plan) (document []byte, digest string, err error) {
+	body, err := encodePlan(p)
+	if err != nil {
+		return nil, "", fmt.Errorf("encode plan: %w", err)
+	}
+	digest = digestOf(body)
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	err = enc.Encode(file{Format: fileFormat, Version: fileVersion, Tool: p.Tool, Digest: digest, Plan: body})
+	return out.Bytes(), digest, err
+}
+
+// Digest is the digest that the plan's file has.
+func Digest(p *Plan) (string, error) {
+	body, err := encodePlan(p)
+	if err != nil {
+		return "", fmt.Errorf("encode plan: %w", err)
+	}
+	return digestOf(body), nil
+}
+
+func digestOf(compact []byte) string {
+	sum := sha256.Sum256(compact)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Decode reads a plan file. It refuses, before anything of it is trusted, one whose digest doesn't fit.
+func Decode(document []byte) (*Plan, error) {
+	var f file
+	if err := json.Unmarshal(document, &f); err != nil {
+		return nil, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", err)
+	}
+	if f.Format != fileFormat {
+		return nil, errors.New("this is not a plan file: it lacks \"format\": \"" + fileFormat + "\". Make one with `iexecform plan --out FILE`")
+	}
+	if f.Version > fileVersion {
+		return nil, fmt.Errorf("the plan file has format version %d, written by iexecform %s; this program reads up to %d: use that iexecform, or plan again", f.Version, f.Tool, fileVersion)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, f.Plan); err != nil {
+		return nil, fmt.Errorf("read plan file: %w", err)
+	}
+	if got := digestOf(compact.Bytes()); got != f.Digest {
+		return nil, fmt.Errorf("the plan file was changed after it was made: its digest is %s, but its content has %s. Plan again", f.Digest, got)
+	}
+	var body filePlan
+	if err := json.Unmarshal(f.Plan, &body); err != nil {
+		return nil, fmt.Errorf("read plan file: %w", err)
+	}
+	p, err := body.plan()
+	if err != nil {
+		return nil, fmt.Errorf("read plan file: %w", err)
+	}
+	p.Tool = f.Tool
+	return p, nil
+}
+
+func encodePlan(p *Plan) ([]byte, error) {
+	body := filePlan{
+		Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
+		Config: p.Config, Targets: p.Targets, Complete: p.Complete, Types: map[string]json.RawMessage{},
+		Providers: []fileProvider{}, Changes: make([]fileChange, 0, len(p.Changes)), Actions: p.Actions,
+		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending,
+	}
+	if body.Actions == nil {
+		body.Actions = []providers.Action{}
+	}
+	for _, v := range p.Providers {
+		config, err := ctyjson.Marshal(v.Config, cty.DynamicPseudoType)
+		if err != nil {
+			return nil, fmt.Errorf("provider %s: %w", v.Addr, err)
+		}
+		body.Providers = append(body.Providers, fileProvider{Addr: v.Addr.String(), Config: config, Sensitive: v.Sensitive, Network: v.Network})
+	}
+	for _, c := range p.Changes {
+		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn}
+		typ := c.Addr.Resource.Type
+		if body.Types[typ] == nil {
+			t, err := ctyjson.MarshalType(c.Before.Type())
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.Addr, err)
+			}
+			body.Types[typ] = t
+		}
+		var err error
+		if fc.Before, err = encodeValue(c.Before, false); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Addr, err)
+		}
+		if fc.After, err = encodeValue(c.After, false); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Addr, err)
+		}
+		body.Changes = append(body.Changes, fc)
+	}
+	for _, o := range p.Outputs {
+		fo := fileOutput{Name: o.Name, Description: o.Description, Sensitive: o.Sensitive}
+		var err error
+		if fo.Before, err = encodeValue(o.Before, true); err != nil {
+			return nil, fmt.Errorf("output %s: %w", o.Name, err)
+		}
+		if fo.After, err = encodeValue(o.After, true); err != nil {
+			return nil, fmt.Errorf("output %s: %w", o.Name, err)
+		}
+		body.Outputs = append(body.Outputs, fo)
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(body); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSpace(out.Bytes()), nil
+}
+
+func encodeValue(v cty.Value, typed bool) (*fileValue, error) {
+	if v == cty.NilVal || v.IsNull() && !typed {
+		return nil, nil
+	}
+	fv := &fileValue{}
+	if typed {
+		t, err := ctyjson.MarshalType(v.Type())
+		if err != nil {
+			return nil, err
+		}
+		fv.Type = t
+	}
+	if !v.IsWhollyKnown() {
+		err := cty.Walk(v, func(path cty.Path, leaf cty.Value) (bool, error) {
+			if !leaf.IsKnown() {
+				fv.Unknown = append(fv.Unknown, encodePath(path))
+			}
+			return true, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		v = cty.UnknownAsNull(v)
+	}
+	value, err := ctyjson.Marshal(v, v.Type())
+	fv.Value = value
+	return fv, err
+}
+
+func encodePath(path cty.Path) []any {
+	steps := make([]any, 0, len(path))
+	for _, s := range path {
+		switch s := s.(type) {
+		case cty.GetAttrStep:
+			steps = append(steps, s.Name)
+		case cty.IndexStep:
+			if s.Key.Type() == cty.String {
+				steps = append(steps, s.Key.AsString())
+			} else {
+				n, _ := s.Key.AsBigFloat().Int64()
+				steps = append(steps, n)
+			}
+		}
+	}
+	return steps
+}
+
+func (f filePlan) plan() (*Plan, error) {
+	p := &Plan{
+		Mode: f.Mode, Project: f.Project, Workspace: f.Workspace, Lineage: f.Lineage, Serial: f.Serial, Records: f.Records,
+		Config: f.Config, Targets: f.Targets, Complete: f.Complete, Actions: f.Actions,
+		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending,
+	}
+	types := map[string]cty.Type{}
+	for name, raw := range f.Types {
+		t, err := ctyjson.UnmarshalType(raw)
+		if err != nil {
+			return nil, fmt.Errorf("type of %s: %w", name, err)
+		}
+		types[name] = t
+	}
+	for _, v := range f.Providers {
+		config, err := ctyjson.Unmarshal(v.Config, cty.DynamicPseudoType)
+		if err != nil {
+			return nil, fmt.Errorf("provider %s: %w", v.Addr, err)
+		}
+		p.Providers = append(p.Providers, Provider{Addr: addr.ParseProvider(v.Addr), Config: config, Sensitive: v.Sensitive, Network: v.Network})
+	}
+	for _, fc := range f.Changes {
+		typ, ok := types[fc.Addr.Resource.Type]
+		if !ok {
+			return nil, fmt.Errorf("%s: its type is missing", fc.Addr)
+		}
+		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn}
+		var err error
+		if c.Before, err = fc.Before.decode(typ, cty.NullVal(typ)); err != nil {
+			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
+		}
+		if c.After, err = fc.After.decode(typ, cty.NullVal(typ)); err != nil {
+			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
+		}
+		p.Changes = append(p.Changes, c)
+	}
+	for _, fo := range f.Outputs {
+		o := OutputChange{Name: fo.Name, Description: fo.Description, Sensitive: fo.Sensitive}
+		var err error
+		if o.Before, err = fo.Before.decode(cty.NilType, cty.NilVal); err != nil {
+			return nil, fmt.Errorf("output %s: %w", fo.Name, err)
+		}
+		if o.After, err = fo.After.decode(cty.NilType, cty.NilVal); err != nil {
+			return nil, fmt.Errorf("output %s: %w", fo.Name, err)
+		}
+		p.Outputs = append(p.Outputs, o)
+	}
+	for n, a := range p.Actions {
+		if a.ID != n+1 {
+			return nil, fmt.Errorf("action %d has number %d", n+1, a.ID)
+		}
+		for _, after := range a.After {
+			if after < 1 || after >= a.ID {
+				return nil, fmt.Errorf("action %d waits for %d", a.ID, after)
+			}
+		}
+	}
+	return p, nil
+}
+
+func (fv *fileValue) decode(typ cty.Type, absent cty.Value) (cty.Value, error) {
+	if fv == nil {
+		return absent, nil
+	}
+	if fv.Type != nil {
+		t, err := ctyjson.UnmarshalType(fv.Type)
+		if err != nil {
+			return cty.NilVal, err
+		}
+		typ = t
+	}
+	if typ == cty.NilType {
+		return cty.NilVal, errors.New("a value lacks its type")
+	}
+	v, err := ctyjson.Unmarshal(fv.Value, typ)
+	if err != nil || len(fv.Unknown) == 0 {
+		return v, err
+	}
+	unknown := map[string]bool{}
+	for _, steps := range fv.Unknown {
+		unknown[fmt.Sprint(steps...)] = true
+	}
+	return cty.Transform(v, func(path cty.Path, leaf cty.Value) (cty.Value, error) {
+		if unknown[fmt.Sprint(encodePath(path)...)] {
+			return cty.UnknownVal(leaf.Type()), nil
+		}
+		return leaf, nil
+	})
+}

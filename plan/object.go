@@ -1,0 +1,79 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
+)
+
+// DecodeObject makes a value of the type's schema from an object of the state. Attributes that the object lacks are null.
+func DecodeObject(registry providers.Registry, typ string, object *state.Object) (cty.Value, error) {
+	table := registry.ResourceTable(typ)
+	if table == nil {
+		return cty.NilVal, fmt.Errorf("there is no resource type %s", typ)
+	}
+	if object.SchemaVersion > table.Version {
+		return cty.NilVal, fmt.Errorf("its schema version is %d and this program knows %d: it was written by a newer iexecform", object.SchemaVersion, table.Version)
+	}
+	return ctyjson.Unmarshal(object.Attributes, table.ObjectType())
+}
+
+// EncodeObject is the JSON of the known part of a value, for a state object: null and unknown attributes are left out.
+func EncodeObject(v cty.Value) ([]byte, error) {
+	known := map[string]cty.Value{}
+	for name, attr := range v.AsValueMap() {
+		if attr.IsNull() || !attr.IsKnown() {
+			continue
+		}
+		known[name] = cty.UnknownAsNull(attr)
+	}
+	object := cty.ObjectVal(known)
+	return ctyjson.Marshal(object, object.Type())
+}
+
+func failed(in config.Instance, err error) config.Result {
+	return config.Result{Diags: hcl.Diagnostics{in.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Planning failed",
+		fmt.Sprintf("%s: %s.", in.Addr, textOf(err)))}}
+}
+
+// textOf is an error's text without the attribute's name in front and without a full stop at the end.
+func textOf(err error) string {
+	var at *providers.AttrError
+	if errors.As(err, &at) && err == error(at) {
+		err = at.Err
+	}
+	return strings.TrimRight(err.Error(), ". \n")
+}
+
+func errorf(summary, format string, args ...any) *hcl.Diagnostic {
+	detail := fmt.Sprintf(format, args...)
+	if r, n := utf8.DecodeRuneInString(detail); unicode.IsLower(r) && !strings.Contains(detail[:min(len(detail), 30)], "_") {
+		detail = string(unicode.ToUpper(r)) + detail[n:]
+	}
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail}
+}
+
+// redact is an object value with the named attributes null.
+func redact(v cty.Value, names []string) cty.Value {
+	if len(names) == 0 || v.IsNull() {
+		return v
+	}
+	attrs := v.AsValueMap()
+	for name, attr := range attrs {
+		if slices.Contains(names, name) {
+			attrs[name] = cty.NullVal(attr.Type())
+		}
+	}
+	return cty.ObjectVal(attrs)
+}

@@ -1,0 +1,159 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/providers"
+)
+
+// orderActions makes one graph of all actions and numbers them. The rules:
+//   - an object's actions follow each other as its provider says;
+//   - an action that isn't early waits for all actions of the objects that its object depends on, through objects
+//     without actions too;
+//   - what goes, goes after the objects that depended on it and go too;
+//   - an object that only the state changes for gets one action of the engine's.
+//
+// Numbers rise along the order in which instances were planned, so After points backwards only.
+func (b *builder) orderActions() {
+	o := &ordering{builder: b, ends: map[addr.Instance][]int{}, before: map[addr.Instance][]int{}}
+	b.completeActions()
+	b.verifyWhereUsed()
+	for _, i := range b.order {
+		o.place(i)
+	}
+}
+
+// completeActions adds the engine's own actions to the proposals.
+func (b *builder) completeActions() {
+	for _, i := range b.order {
+		c := b.proposals[i]
+		if c == nil || b.excluded(i) {
+			continue
+		}
+		switch c.Kind {
+		case providers.Adopt:
+			shift(c.Actions)
+			adopt := providers.Action{Kind: providers.ActionAdopt, Summary: "remember it: it exists already"}
+			c.Actions = append([]providers.Action{adopt}, c.Actions...)
+			for n := range c.Actions[1:] {
+				if len(c.Actions[n+1].After) == 0 {
+					c.Actions[n+1].After = []int{0}
+				}
+			}
+		case providers.Delete, providers.Forget:
+			forget := providers.Action{Kind: providers.ActionForget, Summary: "forget it"}
+			for n := range c.Actions {
+				forget.After = append(forget.After, n)
+			}
+			c.Actions = append(c.Actions, forget)
+		case providers.Update:
+			if len(c.Actions) == 0 {
+				c.Actions = []providers.Action{{Kind: providers.ActionRecord, Summary: "update the state"}}
+			}
+		}
+	}
+}
+
+func shift(actions []providers.Action) {
+	for n := range actions {
+		for k := range actions[n].After {
+			actions[n].After[k]++
+		}
+	}
+}
+
+func (b *builder) excluded(i addr.Instance) bool {
+	return len(b.Targets) > 0 && b.Mode == Normal && !b.wanted(i)
+}
+
+// verifyWhereUsed makes the second look at a data source an action when actions depend on it, and an expectation of the
+// whole plan when not.
+func (b *builder) verifyWhereUsed() {
+	used := map[addr.Instance]bool{}
+	acting := false
+	for _, c := range b.proposals {
+		if len(c.Actions) == 0 {
+			continue
+		}
+		acting = true
+		for _, d := range c.dependsOn {
+			used[d] = true
+		}
+	}
+	for _, i := range slices.SortedFunc(maps.Keys(b.verify), addr.Instance.Compare) {
+		v := b.verify[i]
+		switch {
+		case used[i]:
+			b.proposals[i] = &proposal{PlanResult: providers.PlanResult{Actions: []providers.Action{*v}}, provider: addr.ParseProvider(v.Provider)}
+		case acting:
+			for _, e := range v.Expect {
+				b.plan.Expect = append(b.plan.Expect, Expectation{Provider: v.Provider, Precondition: e})
+			}
+		}
+	}
+}
+
+type ordering struct {
+	*builder
+	ends   map[addr.Instance][]int // numbers of the actions that end an instance, through instances without actions
+	before map[addr.Instance][]int // removed instances: what must be over before they may go
+}
+
+// place numbers the actions of one instance.
+func (o *ordering) place(i addr.Instance) {
+	c := o.proposals[i]
+	if c == nil || o.excluded(i) {
+		return
+	}
+	var wait []int
+	if c.removed {
+		wait = o.before[i]
+	} else {
+		wait = o.endsOf(c.dependsOn)
+	}
+	first := len(o.plan.Actions) + 1
+	isEnd := make([]bool, len(c.Actions))
+	for n, a := range c.Actions {
+		isEnd[n] = true
+		local := a.After
+		a.ID, a.Addr, a.Provider = first+n, i, c.provider.String()
+		a.After = make([]int, 0, len(local)+len(wait))
+		for _, l := range local {
+			isEnd[l] = false
+			a.After = append(a.After, first+l)
+		}
+		if !a.Early && !slices.ContainsFunc(local, func(l int) bool { return !c.Actions[l].Early }) {
+			a.After = append(a.After, wait...)
+		}
+		slices.Sort(a.After)
+		a.After = slices.Compact(a.After)
+		o.plan.Actions = append(o.plan.Actions, a)
+	}
+	var ends []int
+	for n, end := range isEnd {
+		if end {
+			ends = append(ends, first+n)
+		}
+	}
+	if c.removed {
+		for _, d := range c.dependsOn {
+			o.before[d] = append(o.before[d], ends...)
+		}
+		return
+	}
+	if len(ends) == 0 {
+		ends = wait
+	}
+	o.ends[i] = ends
+}
+
+func (o *ordering) endsOf(list []addr.Instance) []int {
+	var all []int
+	for _, d := range list {
+		all = append(all, o.ends[d]...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}

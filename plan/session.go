@@ -1,0 +1,144 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
+)
+
+// Session is the open clients of one run. Plan and apply of one run share it.
+type Session struct {
+	registry providers.Registry
+	state    *state.Loaded
+	base     providers.OpenRequest
+	clients  map[addr.Provider]providers.Client
+	failed   map[addr.Provider]bool
+}
+
+// NewSession makes a session without clients.
+func NewSession(registry providers.Registry, loaded *state.Loaded, project, workspace, dir string, prompt providers.Prompter) *Session {
+	return &Session{
+		registry: registry, state: loaded,
+		base:    providers.OpenRequest{Project: project, Workspace: workspace, Dir: dir, Pending: loaded.Pending, Prompt: prompt},
+		clients: map[addr.Provider]providers.Client{},
+		failed:  map[addr.Provider]bool{},
+	}
+}
+
+// Open opens the client of a provider configuration, unless it is open.
+func (s *Session) Open(ctx context.Context, p addr.Provider, config cty.Value) error {
+	if s.clients[p] != nil {
+		return nil
+	}
+	provider := s.registry[p.Name]
+	if provider == nil {
+		return fmt.Errorf("there is no provider %q; there are %s", p.Name, strings.Join(s.registry.Names(), ", "))
+	}
+	req := s.base
+	req.Config = config
+	client, err := provider.Open(ctx, req)
+	if err != nil {
+		s.failed[p] = true
+		return err
+	}
+	s.clients[p] = client
+	return nil
+}
+
+// Client returns an open client.
+func (s *Session) Client(p addr.Provider) (providers.Client, bool) {
+	c, ok := s.clients[p]
+	return c, ok
+}
+
+// Failed reports whether the client could not be opened.
+func (s *Session) Failed(p addr.Provider) bool { return s.failed[p] }
+
+// CheckNetwork asks an open client which network it reaches and compares it with the one that the state belongs to. It
+// returns nil facts for a client without identity.
+func (s *Session) CheckNetwork(ctx context.Context, p addr.Provider) (map[string]string, error) {
+	identified, ok := s.clients[p].(providers.Identified)
+	if !ok {
+		return nil, nil
+	}
+	facts, err := identified.Identity(ctx)
+	if err != nil {
+		s.failed[p] = true
+		return nil, err
+	}
+	if s.inUse(p) {
+		if err := sameNetwork(p.String(), s.state.Snapshot.Networks[p.String()], facts); err != nil {
+			s.failed[p] = true
+			return nil, err
+		}
+	}
+	return facts, nil
+}
+
+// inUse reports whether the state has objects of the provider configuration: without any, its network may change.
+func (s *Session) inUse(p addr.Provider) bool {
+	for _, object := range s.state.Snapshot.Resources {
+		if object.Provider == p.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// sameNetwork compares the facts that both know.
+func sameNetwork(provider string, known, found map[string]string) error {
+	var differ []string
+	for name, was := range known {
+		if is, ok := found[name]; ok && is != was {
+			differ = append(differ, fmt.Sprintf("%s was %s and is now %s", name, was, is))
+		}
+	}
+	if len(differ) == 0 {
+		return nil
+	}
+	sort.Strings(differ)
+	return fmt.Errorf("the state belongs to another network than provider %s reaches: %s. "+
+		"Use the provider settings that the state was made with, or another directory or workspace for another network; "+
+		"if the network itself was reset, so that all is gone, move the state file and its journal away", provider, strings.Join(differ, "; "))
+}
+
+// Pending says what an interrupted run left unsettled, in words.
+func (s *Session) Pending() []string {
+	var all []string
+	for _, p := range s.Providers() {
+		if r, ok := s.clients[p].(providers.Resumer); ok {
+			all = append(all, r.Pending()...)
+		}
+	}
+	return all
+}
+
+// Providers returns the open provider configurations, sorted.
+func (s *Session) Providers() []addr.Provider {
+	list := make([]addr.Provider, 0, len(s.clients))
+	for p := range s.clients {
+		list = append(list, p)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].String() < list[j].String() })
+	return list
+}
+
+// Close closes the clients.
+func (s *Session) Close() error {
+	var errs []error
+	for _, c := range s.clients {
+		if closer, ok := c.(providers.Closer); ok {
+			errs = append(errs, closer.Close())
+		}
+	}
+	s.clients = map[addr.Provider]providers.Client{}
+	return errors.Join(errs...)
+}

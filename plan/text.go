@@ -1,0 +1,93 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// String is the plan in a short printable form that tests compare: changes with their differing attributes, actions
+// with their edges, outputs, notices. It is not what users see.
+func (p *Plan) String() string {
+	var out strings.Builder
+	for _, c := range p.Changes {
+		fmt.Fprintf(&out, "%s %s", c.Kind, c.Addr)
+		if len(c.Because) > 0 {
+			fmt.Fprintf(&out, " (%s)", strings.Join(c.Because, "; "))
+		}
+		out.WriteByte('\n')
+		if c.Kind == "no-op" {
+			continue
+		}
+		for _, d := range Diff(c.Before, c.After) {
+			fmt.Fprintf(&out, "  %s: %s -> %s\n", d.Name, short(d.Before), short(d.After))
+		}
+	}
+	for _, a := range p.Actions {
+		fmt.Fprintf(&out, "%d. %s %s", a.ID, a.Kind, a.Addr)
+		if len(a.After) > 0 {
+			fmt.Fprintf(&out, " after %s", strings.Trim(fmt.Sprint(a.After), "[]"))
+		}
+		out.WriteByte('\n')
+	}
+	for _, o := range p.Outputs {
+		if o.Changed() {
+			fmt.Fprintf(&out, "output %s: %s -> %s\n", o.Name, short(o.Before), short(o.After))
+		}
+	}
+	for _, n := range p.Notices {
+		fmt.Fprintf(&out, "%s %s: %s\n", n.Level, n.Addr, n.Summary)
+	}
+	for _, s := range p.Pending {
+		fmt.Fprintf(&out, "pending %s\n", s)
+	}
+	if !p.Complete {
+		out.WriteString("incomplete\n")
+	}
+	return out.String()
+}
+
+func short(v cty.Value) string {
+	switch {
+	case v == cty.NilVal || v.IsNull():
+		return "null"
+	case !v.IsKnown():
+		return "?"
+	}
+	text, err := ctyjson.Marshal(cty.UnknownAsNull(v), v.Type())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// AttrDiff is an attribute that differs between two objects of one type.
+type AttrDiff struct {
+	Name          string
+	Before, After cty.Value // null where there is none
+}
+
+// Diff returns the attributes that differ, in alphabetical order. Either object may be null.
+func Diff(before, after cty.Value) []AttrDiff {
+	var diffs []AttrDiff
+	types := before.Type().AttributeTypes()
+	for _, name := range slices.Sorted(maps.Keys(types)) {
+		t := types[name]
+		b, a := attr(before, name, t), attr(after, name, t)
+		if !b.RawEquals(a) {
+			diffs = append(diffs, AttrDiff{Name: name, Before: b, After: a})
+		}
+	}
+	return diffs
+}
+
+func attr(object cty.Value, name string, t cty.Type) cty.Value {
+	if object.IsNull() {
+		return cty.NullVal(t)
+	}
+	return object.GetAttr(name)
+}
