@@ -72,8 +72,8 @@ func explain(reason string) string {
 }
 
 var reasons = map[string]string{
-	"Create2: Failed on deploy": "the registry already has an entry with these very fields and first owner",
-	"invalid-signature-format":  "a signature must be 65 bytes r, s, v with v 27 or 28",
+	"Create2: Failed on deploy":                         "the registry already has an entry with these very fields and first owner",
+	"invalid-signature-format":                          "a signature must be 65 bytes r, s, v with v 27 or 28",
 	"ERC721: transfer caller is not owner nor approved": "only the owner of the entry can transfer it",
 	"ERC721: transfer of token that is not own":         "the entry has another owner",
 	"ERC721: invalid token ID":                          "the registry has no such entry",
