@@ -15,46 +15,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// NewerError is returned for a state or journal of a version that this program doesn't know.
-type NewerError struct {
-	What    string // "state", "journal"
-	Version int
-	Tool    string // version of the program that wrote it, or ""
-}
-
-func (e *NewerError) Error() string {
-	tool := "a newer iexecform"
-	if e.Tool != "" {
-		tool = "iexecform " + e.Tool
-	}
-	return fmt.Sprintf("the %s has format version %d, written by %s, and this program reads version %d: use %s or a later one",
-		e.What, e.Version, tool, Version, tool)
-}
-
-// DamagedError is returned for a state that can't be read.
-type DamagedError struct {
-	Offset int // byte at which reading stopped
-	Line   int // its line, from 1
-	Err    error
-}
-
-func (e *DamagedError) Error() string {
-	return fmt.Sprintf("the state is damaged at byte %d, line %d: %v; restore it from git or a backup, or move it "+
-		"away: plan finds what exists and adopts it", e.Offset, e.Line, e.Err)
-}
-
-func (e *DamagedError) Unwrap() error { return e.Err }
-
-// ConflictError is returned by Store.Compact when the stored snapshot isn't the one that the new one continues.
-type ConflictError struct {
-	Stored, Written uint64 // serials
-}
-
-func (e *ConflictError) Error() string {
-	return fmt.Sprintf("the stored state has serial %d and can't be replaced by serial %d: another run has written since "+
-		"this one began; nothing was overwritten, plan again", e.Stored, e.Written)
-}
-
 // Encode writes a snapshot in the canonical form, always in format version Version. It fails when an object's
 // attributes aren't a JSON object.
 func Encode(s *Snapshot) ([]byte, error) {
@@ -137,7 +97,7 @@ func DecodeEnvelope(b []byte) (Envelope, error) {
 	}
 	switch {
 	case e.Version > Version: // whatever else is in there: it may be right for that version
-		return e, &NewerError{What: "state", Version: e.Version, Tool: e.Tool}
+		return e, &NewerError{What: "state", Version: e.Version, Known: Version, Tool: e.Tool}
 	case err != nil:
 		return e, damaged(b, err)
 	case e.Version < 1:

@@ -1,0 +1,395 @@
+// Package local keeps a state in a directory.
+//
+// Files:
+//   - iexecform.state.json, the snapshot, made to be committed to git: mode 0644 less the umask when it is new, as it was
+//     when it is replaced. It holds no secret, but signed orders, which whoever reads them can use.
+//   - iexecform.state.journal, what was begun and done since the snapshot, mode 0600: it holds signed transactions. It
+//     exists only while there is something to remember.
+//   - .iexecform.state.lock, locked with flock, so that the kernel unlocks it when the process dies. What it holds tells
+//     who has the lock; it counts only while somebody has it. The file stays.
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
+
+	"github.com/iexecform/iexecform/state"
+)
+
+// Names of the files.
+const (
+	SnapshotFile = "iexecform.state.json"
+	JournalFile  = "iexecform.state.journal"
+	LockFile     = ".iexecform.state.lock"
+)
+
+// Store is a state.Store in a directory. It is safe for concurrent use.
+type Store struct {
+	dir string
+
+	mu      sync.Mutex
+	journal *os.File // open for append, or nil
+	size    int64    // of journal after the last append
+}
+
+var _ state.Store = (*Store)(nil)
+
+// New returns the store in a directory. Lock makes the directory when it doesn't exist.
+func New(dir string) *Store { return &Store{dir: dir} }
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+// Raw returns the snapshot as it is stored, without the journal; nil when there is none.
+func (s *Store) Raw() ([]byte, error) { return read(s.path(SnapshotFile)) }
+
+// Load implements state.Store.
+func (s *Store) Load(context.Context) (*state.Loaded, error) {
+	// The journal first: should another run compact in between, the journal read continues an older snapshot than the
+	// one read, which is a case that Resume knows.
+	journal, err := s.readJournal()
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.Raw()
+	if err != nil {
+		return nil, err
+	}
+	var snapshot *state.Snapshot
+	if b != nil {
+		if snapshot, err = state.Decode(b); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.path(SnapshotFile), err)
+		}
+	}
+	loaded, err := state.Resume(snapshot, journal)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path(JournalFile), err)
+	}
+	return loaded, nil
+}
+
+func (s *Store) readJournal() (*state.Journal, error) {
+	b, err := read(s.path(JournalFile))
+	if err != nil {
+		return nil, err
+	}
+	journal, err := state.DecodeJournal(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.path(JournalFile), err)
+	}
+	return journal, nil
+}
+
+// envelope reads what identifies the stored snapshot; the zero Envelope when there is none.
+func (s *Store) envelope() (state.Envelope, []byte, error) {
+	b, err := s.Raw()
+	if b == nil || err != nil {
+		return state.Envelope{}, nil, err
+	}
+	e, err := state.DecodeEnvelope(b)
+	if err != nil {
+		return e, nil, fmt.Errorf("%s: %w", s.path(SnapshotFile), err)
+	}
+	return e, b, nil
+}
+
+// Append implements state.Store. An append that fails leaves the journal as it was, as far as the disk allows.
+func (s *Store) Append(_ context.Context, records ...state.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	lines, err := state.EncodeRecords(records)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.openJournal(); err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	err = s.write(lines)
+	if err != nil {
+		err = fmt.Errorf("write the journal: %w; nothing was begun that isn't in it", err)
+		return errors.Join(err, s.closeJournal())
+	}
+	return nil
+}
+
+// write appends b and waits until it is on disk.
+func (s *Store) write(b []byte) error {
+	_, err := s.journal.Write(b)
+	if err == nil {
+		err = s.journal.Sync()
+	}
+	if err != nil {
+		_ = s.journal.Truncate(s.size) // a torn line is ignored anyway
+		return err
+	}
+	s.size += int64(len(b))
+	return nil
+}
+
+// openJournal makes sure that s.journal is the journal on disk and ends with a whole line.
+func (s *Store) openJournal() error {
+	if s.journal != nil {
+		mine, err := s.journal.Stat()
+		if err != nil {
+			return err
+		}
+		there, err := os.Stat(s.path(JournalFile))
+		if err == nil && os.SameFile(mine, there) && there.Size() == s.size {
+			return nil
+		}
+		if err := s.closeJournal(); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(s.path(JournalFile), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	s.journal, s.size = f, 0
+	if err := s.repair(); err != nil {
+		return errors.Join(err, s.closeJournal())
+	}
+	return nil
+}
+
+// repair removes a torn line and writes a header where there is none.
+func (s *Store) repair() error {
+	b, err := io.ReadAll(s.journal)
+	if err != nil {
+		return err
+	}
+	journal, err := state.DecodeJournal(b)
+	if err != nil {
+		return err
+	}
+	if journal != nil {
+		s.size = int64(journal.Whole)
+	}
+	if s.size < int64(len(b)) {
+		if err := s.journal.Truncate(s.size); err != nil {
+			return err
+		}
+	}
+	if journal != nil {
+		return nil
+	}
+	stored, _, err := s.envelope()
+	if err != nil {
+		return err
+	}
+	header, err := state.EncodeHeader(stored.Lineage, stored.Serial)
+	if err != nil {
+		return err
+	}
+	if err := s.write(header); err != nil {
+		return err
+	}
+	return s.syncDir()
+}
+
+func (s *Store) closeJournal() error {
+	if s.journal == nil {
+		return nil
+	}
+	f := s.journal
+	s.journal, s.size = nil, 0
+	return f.Close()
+}
+
+// Compact implements state.Store.
+func (s *Store) Compact(_ context.Context, snapshot *state.Snapshot, pending []state.Note) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, err := state.Encode(snapshot)
+	if err != nil {
+		return err
+	}
+	same, err := s.checkSerial(snapshot, b)
+	if err != nil {
+		return err
+	}
+	if !same {
+		err := renameio.WriteFile(s.path(SnapshotFile), b, 0o644, renameio.WithTempDir(s.dir), renameio.WithExistingPermissions())
+		if err == nil {
+			err = s.syncDir()
+		}
+		if err != nil {
+			return fmt.Errorf("write the state: %w; the journal still holds what was done", err)
+		}
+	}
+	if err := s.startJournal(snapshot, pending); err != nil {
+		return fmt.Errorf("start a new journal: %w; the state is written", err)
+	}
+	return nil
+}
+
+// checkSerial reports whether the snapshot, encoded as b, is the stored one already, and refuses one that doesn't follow
+// the stored one.
+func (s *Store) checkSerial(snapshot *state.Snapshot, b []byte) (same bool, err error) {
+	stored, there, err := s.envelope()
+	if err != nil {
+		return false, err
+	}
+	if there == nil { // the journal may continue a snapshot that is gone
+		journal, err := s.readJournal()
+		if err != nil {
+			return false, err
+		}
+		if journal != nil {
+			stored.Serial = journal.Header.Serial
+		}
+		if snapshot.Serial == 0 && stored.Serial == 0 && len(snapshot.Resources)+len(snapshot.Outputs) == 0 {
+			return true, nil // still nothing to store
+		}
+	}
+	switch {
+	case snapshot.Serial == stored.Serial+1:
+		return false, nil
+	case there != nil && snapshot.Serial == stored.Serial:
+		if bytes.Equal(there, b) {
+			return true, nil
+		}
+		// The file may hold the same in other words: other white space, say.
+		decoded, err := state.Decode(there)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", s.path(SnapshotFile), err)
+		}
+		canonical, err := state.Encode(decoded)
+		if err != nil {
+			return false, err
+		}
+		if bytes.Equal(canonical, b) {
+			return true, nil
+		}
+	}
+	return false, &state.ConflictError{Stored: stored.Serial, Written: snapshot.Serial}
+}
+
+// startJournal replaces the journal by one that holds only notes, or by none.
+func (s *Store) startJournal(snapshot *state.Snapshot, pending []state.Note) error {
+	if err := s.closeJournal(); err != nil {
+		return err
+	}
+	if len(pending) == 0 {
+		if err := os.Remove(s.path(JournalFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return s.syncDir()
+	}
+	header, err := state.EncodeHeader(snapshot.Lineage, snapshot.Serial)
+	if err != nil {
+		return err
+	}
+	lines, err := state.EncodeRecords(state.NoteRecords(pending))
+	if err != nil {
+		return err
+	}
+	err = renameio.WriteFile(s.path(JournalFile), append(header, lines...), 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	return s.syncDir()
+}
+
+// Lock implements state.Store. SIDE EFFECTS: makes the directory when it doesn't exist, and removes temporary files of
+// runs that were killed. It fails when the directory can't be written.
+func (s *Store) Lock(_ context.Context, h state.Holder) (unlock func() error, err error) {
+	if err := s.checkWritable(); err != nil {
+		return nil, fmt.Errorf("the state can't be kept in %s: %w; make the directory writable", s.dir, err)
+	}
+	path := s.path(LockFile)
+	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if !locked {
+		return nil, &state.LockedError{Holder: readHolder(path), Path: path}
+	}
+	if err := writeHolder(path, h); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), lock.Unlock())
+	}
+	s.removeTemporary()
+	return sync.OnceValue(func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_ = os.Truncate(path, 0) // the name counts for nothing once the lock is gone
+		return errors.Join(s.closeJournal(), lock.Unlock())
+	}), nil
+}
+
+func (s *Store) checkWritable() error {
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(s.dir, LockFile+"-probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// removeTemporary removes what renameio leaves behind when the process is killed.
+func (s *Store) removeTemporary() {
+	for _, name := range []string{SnapshotFile, JournalFile} {
+		left, _ := filepath.Glob(filepath.Join(s.dir, "."+name+"*"))
+		for _, path := range left {
+			_ = os.Remove(path)
+		}
+	}
+}
+
+func writeHolder(path string, h state.Holder) error {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o600)
+}
+
+// readHolder returns nil when the holder hasn't told its name yet, or the system doesn't let others read.
+func readHolder(path string) *state.Holder {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	h := new(state.Holder)
+	if json.Unmarshal(b, h) != nil {
+		return nil
+	}
+	return h
+}
+
+// read returns nil for a file that doesn't exist.
+func read(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && b == nil {
+		b = []byte{}
+	}
+	return b, err
+}
+
+// syncDir waits until renames, creations and removals in the directory are on disk, which renameio doesn't.
+func (s *Store) syncDir() error {
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
