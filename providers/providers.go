@@ -72,6 +72,17 @@ type Identified interface {
 	Identity(ctx context.Context) (map[string]string, error)
 }
 
+// Readier is an optional ability of a Client: to make sure, before anything is done, that what the actions need is at
+// hand, such as a key and funds. SIDE EFFECTS: it may ask the user for a secret.
+type Readier interface {
+	Ready(ctx context.Context, actions []Action) error
+}
+
+// Linker is an optional ability of a Client: the address of a page where people can look at an object, or "".
+type Linker interface {
+	Link(typ string, value cty.Value) string
+}
+
 // Resumer is an optional ability of a Client: to finish what an interrupted run left unsettled in its notes.
 type Resumer interface {
 	// Pending says what is unsettled, in words. SIDE EFFECTS: none.
@@ -213,6 +224,8 @@ type DoRequest struct {
 type Journal interface {
 	// Note returns when the note is on disk. Nil data settles the matter of that key.
 	Note(ctx context.Context, key string, data json.RawMessage) error
+	// Patch merges (RFC 7386) into the attributes of the object that the action is about, and returns when that is on disk.
+	Patch(ctx context.Context, patch json.RawMessage) error
 }
 
 // Progress is something worth telling while an action is under way.

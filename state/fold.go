@@ -64,6 +64,11 @@ func (f *folding) apply(r Record) error {
 		f.Open = append(f.Open, r)
 	case Failed:
 		f.close(r.Action)
+	case Patch:
+		if r.Object == nil {
+			return fmt.Errorf("no object")
+		}
+		return f.merge(r.Addr, r.Object)
 	case Done:
 		f.close(r.Action)
 		if r.Object != nil {

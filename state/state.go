@@ -69,6 +69,7 @@ const (
 	Begin   = "begin"   // a run begins
 	Pin     = "network" // a provider's network is remembered
 	Intent  = "intent"  // an action is about to be done
+	Patch   = "patch"   // what an action under way wants remembered of its object
 	Done    = "done"    // an action is done; the patch is to be merged into the object
 	Failed  = "failed"  // an action failed
 	Forget  = "forget"  // an object is no longer remembered

@@ -133,6 +133,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := checkExpectations(ctx, o); err != nil {
 		return nil, err
 	}
+	if err := makeReady(ctx, o); err != nil {
+		return nil, err
+	}
 	r := newRun(o)
 	if err := r.begin(ctx); err != nil {
 		return nil, err
@@ -182,6 +185,25 @@ func checkExpectations(ctx context.Context, o Options) error {
 	}
 	if len(failed) > 0 {
 		return &PreconditionError{Failed: failed}
+	}
+	return nil
+}
+
+// makeReady lets every provider look for what its actions need.
+func makeReady(ctx context.Context, o Options) error {
+	byProvider := map[string][]providers.Action{}
+	for _, a := range o.Plan.Actions {
+		byProvider[a.Provider] = append(byProvider[a.Provider], a)
+	}
+	for _, p := range o.Session.Providers() {
+		client, _ := o.Session.Client(p)
+		readier, ok := client.(providers.Readier)
+		if !ok || len(byProvider[p.String()]) == 0 {
+			continue
+		}
+		if err := readier.Ready(ctx, byProvider[p.String()]); err != nil {
+			return fmt.Errorf("%w. Nothing was sent", err)
+		}
 	}
 	return nil
 }
@@ -245,7 +267,7 @@ func (r *run) begin(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		err := resumer.Resume(ctx, r.journal, func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) })
+		err := resumer.Resume(ctx, resumeJournal{r.journal}, func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) })
 		if err != nil {
 			return fmt.Errorf("resume what an interrupted run left: %w", err)
 		}
@@ -316,7 +338,7 @@ func (r *run) do(ctx context.Context, a *providers.Action) error {
 		}
 		var err error
 		patch, err = client.Do(ctx, providers.DoRequest{
-			Action: *a, Journal: r.journal,
+			Action: *a, Journal: actionJournal{journal: r.journal, run: r, action: a},
 			Progress: func(p providers.Progress) { r.tell(Event{Type: Progress, Action: a, Progress: &p}) },
 		})
 		if err != nil {
@@ -361,12 +383,40 @@ func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessa
 	}
 	records := make([]state.Record, len(patches))
 	for i, p := range patches {
-		records[i] = state.Record{Type: state.Done, Action: a.ID, Addr: &a.Addr, Object: &state.Object{
-			Provider: a.Provider, SchemaVersion: r.Providers.ResourceTable(a.Addr.Resource.Type).Version,
-			Attributes: p, Dependencies: change.DependsOn,
-		}}
+		records[i] = state.Record{Type: state.Done, Action: a.ID, Addr: &a.Addr, Object: r.object(a, p)}
 	}
 	return r.journal.append(ctx, records...)
+}
+
+// object is a patch to the object that an action is about.
+func (r *run) object(a *providers.Action, patch json.RawMessage) *state.Object {
+	object := &state.Object{
+		Provider: a.Provider, SchemaVersion: r.Providers.ResourceTable(a.Addr.Resource.Type).Version, Attributes: patch,
+	}
+	if change := r.changes[a.Addr]; change != nil {
+		object.Dependencies = change.DependsOn
+	}
+	return object
+}
+
+// resumeJournal is the journal while an interrupted run is taken up: no object is being worked on.
+type resumeJournal struct{ *journal }
+
+// Patch implements providers.Journal.
+func (resumeJournal) Patch(context.Context, json.RawMessage) error {
+	return errors.New("no action is under way")
+}
+
+// actionJournal is the journal as one action's provider sees it.
+type actionJournal struct {
+	*journal
+	run    *run
+	action *providers.Action
+}
+
+// Patch implements providers.Journal.
+func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
+	return j.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
 }
 
 // plannedPatch is what brings an object from before to after, without what is unknown in after.
