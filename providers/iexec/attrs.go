@@ -1,0 +1,244 @@
+package iexec
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"regexp"
+	"strings"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// Kinds of attribute: how a value is written, checked and shown. The canonical form is what the protocol's tools write:
+// EIP-55 addresses, lower-case bytes32, prices as integers of nRLC.
+
+func addressAttr(a schema.Attr) schema.Attr {
+	a.Type, a.Parse = cty.String, parseAddress
+	return a
+}
+
+var hexAddress = regexp.MustCompile(`^0[xX][0-9a-fA-F]{40}$`)
+
+func parseAddress(v cty.Value) (cty.Value, error) {
+	text := v.AsString()
+	if !hexAddress.MatchString(text) {
+		return cty.NilVal, fmt.Errorf("%q is not an address: want 0x and 40 hexadecimal digits, such as 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", text)
+	}
+	canonical := common.HexToAddress(text).Hex()
+	digits := text[2:]
+	if digits != strings.ToLower(digits) && digits != strings.ToUpper(digits) && digits != canonical[2:] {
+		return cty.NilVal, fmt.Errorf("%q has a wrong EIP-55 checksum, so a digit is probably mistyped; if it is right, write %s", text, canonical)
+	}
+	return cty.StringVal(canonical), nil
+}
+
+func bytes32Attr(a schema.Attr) schema.Attr {
+	a.Type, a.Parse = cty.String, parseBytes32
+	return a
+}
+
+func parseBytes32(v cty.Value) (cty.Value, error) {
+	text := v.AsString()
+	raw, err := hexutil.Decode(strings.ToLower(text))
+	if err != nil || len(raw) != 32 {
+		hint := ""
+		if strings.HasPrefix(text, "sha256:") {
+			hint = fmt.Sprintf("; write \"0x%s\"", strings.TrimPrefix(text, "sha256:"))
+		} else if err == nil {
+			hint = fmt.Sprintf("; this has %d digits", 2*len(raw))
+		}
+		return cty.NilVal, fmt.Errorf("%q is not 32 bytes: want 0x and 64 hexadecimal digits%s", text, hint)
+	}
+	return cty.StringVal(strings.ToLower(text)), nil
+}
+
+// priceAttr is an amount of RLC: "1.5 RLC", "10 nRLC", or an integer of nRLC. Canonical: integer of nRLC.
+func priceAttr(a schema.Attr) schema.Attr {
+	a.Type, a.Accepts = cty.Number, cty.String
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		n, err := poco.ParseAmount(v.AsString())
+		if err != nil {
+			return cty.NilVal, err
+		}
+		return bigNumber(n), nil
+	}
+	a.Format = func(v cty.Value) string {
+		n, err := bigInt(v)
+		if err != nil {
+			return "?"
+		}
+		return `"` + poco.FormatAmount(n) + `"`
+	}
+	return a
+}
+
+// uintAttr is a whole number from least to 2^256-1.
+func uintAttr(a schema.Attr, least int64) schema.Attr {
+	a.Type = cty.Number
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		n, err := bigInt(v)
+		if err != nil {
+			return cty.NilVal, err
+		}
+		if n.Cmp(big.NewInt(least)) < 0 || n.BitLen() > 256 {
+			return cty.NilVal, fmt.Errorf("%s is out of range: want a whole number from %d to 2^256-1", n, least)
+		}
+		return v, nil
+	}
+	return a
+}
+
+// tagAttr is a set of TEE and hardware requirements. Canonical: bytes32.
+func tagAttr(a schema.Attr) schema.Attr {
+	a.Type, a.Accepts = cty.String, cty.DynamicPseudoType
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		var names []string
+		switch t := v.Type(); {
+		case t == cty.String:
+			names = []string{v.AsString()}
+		case t.IsTupleType() || t.IsListType() || t.IsSetType():
+			for _, e := range v.AsValueSlice() {
+				if e.IsNull() || e.Type() != cty.String {
+					return cty.NilVal, errors.New("want names such as [\"tee\", \"tdx\"]")
+				}
+				names = append(names, e.AsString())
+			}
+		default:
+			return cty.NilVal, fmt.Errorf("want a list of names such as [\"tee\", \"tdx\"], or 32 bytes of hex, not %s", t.FriendlyName())
+		}
+		tag, err := poco.ParseTag(names...)
+		if err != nil {
+			return cty.NilVal, err
+		}
+		return cty.StringVal(tag.Hex()), nil
+	}
+	a.Format = func(v cty.Value) string {
+		names, ok := poco.TagNames(common.HexToHash(v.AsString()))
+		if !ok {
+			return `"` + v.AsString() + `"`
+		}
+		for i, n := range names {
+			names[i] = `"` + n + `"`
+		}
+		return "[" + strings.Join(names, ", ") + "]"
+	}
+	return a
+}
+
+// choiceAttr is one of some words.
+func choiceAttr(a schema.Attr, words ...string) schema.Attr {
+	a.Type = cty.String
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		for _, w := range words {
+			if v.AsString() == w {
+				return v, nil
+			}
+		}
+		return cty.NilVal, fmt.Errorf("%q is none of %q", v.AsString(), words)
+	}
+	return a
+}
+
+func textAttr(a schema.Attr) schema.Attr {
+	a.Type = cty.String
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		if v.AsString() == "" {
+			return cty.NilVal, errors.New("it must not be empty")
+		}
+		return v, nil
+	}
+	return a
+}
+
+func bigNumber(n *big.Int) cty.Value {
+	return cty.NumberVal(new(big.Float).SetPrec(512).SetInt(n))
+}
+
+func bigInt(v cty.Value) (*big.Int, error) {
+	n, accuracy := v.AsBigFloat().Int(nil)
+	if accuracy != big.Exact || n == nil {
+		return nil, fmt.Errorf("%s is not a whole number", v.AsBigFloat().Text('f', -1))
+	}
+	if n.Sign() < 0 {
+		return nil, fmt.Errorf("%s is negative", n)
+	}
+	return n, nil
+}
+
+// functions that the provider adds to the language.
+func functions() map[string]function.Function {
+	return map[string]function.Function{
+		"nrlc": function.New(&function.Spec{
+			Description: "nrlc(\"1.5 RLC\") is the amount as an integer of nRLC.",
+			Params:      []function.Parameter{{Name: "amount", Type: cty.String}},
+			Type:        function.StaticReturnType(cty.Number),
+			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+				n, err := poco.ParseAmount(args[0].AsString())
+				if err != nil {
+					return cty.NilVal, function.NewArgError(0, err)
+				}
+				return bigNumber(n), nil
+			},
+		}),
+		"keccak256": function.New(&function.Spec{
+			Description: "keccak256(text) is the Keccak-256 hash of the text's UTF-8 bytes, as 0x hex.",
+			Params:      []function.Parameter{{Name: "text", Type: cty.String}},
+			Type:        function.StaticReturnType(cty.String),
+			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+				return cty.StringVal(crypto.Keccak256Hash([]byte(args[0].AsString())).Hex()), nil
+			},
+		}),
+	}
+}
+
+// object reads attributes of a known value. Null attributes read as zero values.
+type object struct{ v cty.Value }
+
+func (o object) str(name string) string {
+	if o.v.IsNull() {
+		return ""
+	}
+	if a := o.v.GetAttr(name); !a.IsNull() && a.IsKnown() {
+		return a.AsString()
+	}
+	return ""
+}
+
+func (o object) address(name string) common.Address { return common.HexToAddress(o.str(name)) }
+
+// num is the number, or nil when it is null.
+func (o object) num(name string) *big.Int {
+	if o.v.IsNull() {
+		return nil
+	}
+	a := o.v.GetAttr(name)
+	if a.IsNull() || !a.IsKnown() {
+		return nil
+	}
+	n, _ := a.AsBigFloat().Int(nil)
+	return n
+}
+
+func (o object) num0(name string) *big.Int {
+	if n := o.num(name); n != nil {
+		return n
+	}
+	return new(big.Int)
+}
+
+// with is the object with some attributes replaced.
+func (o object) with(attrs map[string]cty.Value) cty.Value {
+	all := o.v.AsValueMap()
+	for name, v := range attrs {
+		all[name] = v
+	}
+	return cty.ObjectVal(all)
+}
