@@ -1,0 +1,153 @@
+package state_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/state"
+)
+
+func journalText(t testing.TB, records []state.Record) []byte {
+	t.Helper()
+	b, err := state.EncodeHeader("l", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := state.EncodeRecords(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(b, lines...)
+}
+
+func journalSample(t testing.TB) []state.Record {
+	app := instance(t, `iexec_app.a["\n"]`)
+	return []state.Record{
+		{Type: state.Begin, Plan: "d", Op: "apply", Network: &state.Network{Provider: "iexec", Facts: map[string]string{"hub": "0x"}}},
+		{Type: state.Intent, Action: 1, Kind: "deploy", Addr: &app},
+		{Type: state.Done, Action: 1, Addr: &app, Object: &state.Object{Provider: "iexec", Attributes: raw(`{"n":123456789012345678901,"s":"<\n>"}`)}},
+		{Type: state.Failed, Action: 2, Error: "no\nluck"},
+		{Type: state.NoteRec, Key: "k", Data: raw(`""`)},
+		{Type: state.NoteRec, Key: "k"},
+	}
+}
+
+// Cut anywhere, a journal holds the records whose lines are whole, in order, and nothing else.
+func TestDecodeJournalCutAnywhere(t *testing.T) {
+	records := journalSample(t)
+	text := journalText(t, records)
+	for n := range len(text) + 1 {
+		j, err := state.DecodeJournal(text[:n])
+		if err != nil {
+			t.Fatalf("cut at byte %d: %v", n, err)
+		}
+		lines := strings.Count(string(text[:n]), "\n")
+		if lines == 0 {
+			if j != nil {
+				t.Fatalf("cut at byte %d: got a journal without a header", n)
+			}
+			continue
+		}
+		if diff := cmp.Diff(records[:lines-1], j.Records, cmpopts.EquateEmpty(), cmpopts.EquateComparable(addr.Instance{})); diff != "" {
+			t.Fatalf("cut at byte %d -want +got:\n%s", n, diff)
+		}
+		if want := strings.LastIndexByte(string(text[:n]), '\n') + 1; j.Whole != want {
+			t.Fatalf("cut at byte %d: %d bytes are whole, want %d", n, j.Whole, want)
+		}
+	}
+}
+
+func FuzzDecodeJournal(f *testing.F) {
+	text := journalText(f, journalSample(f))
+	f.Add(text)
+	f.Add(text[:len(text)-3])
+	f.Add([]byte("{\"version\":1}\n{\"type\":\"done\",\"addr\":\"a_b.c\",\"object\":{\"attributes\":{\"a\":{\"b\":null}}}}\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		j, err := state.DecodeJournal(b)
+		if err != nil || j == nil {
+			return
+		}
+		if j.Whole > len(b) {
+			t.Fatalf("%d of %d bytes are whole", j.Whole, len(b))
+		}
+		lines, err := state.EncodeRecords(j.Records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := state.DecodeJournal(append([]byte("{\"version\":1}\n"), lines...))
+		if err != nil || len(again.Records) != len(j.Records) {
+			t.Fatalf("what EncodeRecords wrote can't be read: %v\n%s", err, lines)
+		}
+		loaded, err := state.Resume(nil, j)
+		if err != nil {
+			return
+		}
+		if _, err := state.Encode(loaded.Snapshot); err != nil {
+			t.Fatalf("a folded journal can't be encoded: %v", err)
+		}
+	})
+}
+
+func TestCheckPush(t *testing.T) {
+	stored := &state.Snapshot{Lineage: "a", Serial: 7}
+	for _, c := range []struct {
+		pushed state.Snapshot
+		force  bool
+		want   []string // in the error; nil for none
+	}{
+		{state.Snapshot{Lineage: "a", Serial: 7}, false, nil},
+		{state.Snapshot{Lineage: "a", Serial: 9}, false, nil},
+		{state.Snapshot{Lineage: "a", Serial: 6}, false, []string{"serial 7", "6", "--force"}},
+		{state.Snapshot{Lineage: "b", Serial: 9}, false, []string{`"a"`, `"b"`, "--force"}},
+		{state.Snapshot{Lineage: "a", Serial: 6}, true, nil},
+		{state.Snapshot{Lineage: "b", Serial: 1}, true, nil},
+	} {
+		err := state.CheckPush(stored, &c.pushed, c.force)
+		if (err != nil) != (c.want != nil) {
+			t.Errorf("%+v: got %v", c, err)
+		}
+		for _, want := range c.want {
+			if err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("got %q, want %q in it", err, want)
+			}
+		}
+	}
+	if err := state.CheckPush(&state.Snapshot{}, stored, false); err != nil {
+		t.Errorf("push to an empty store: %v", err)
+	}
+}
+
+func TestLockedErrorNamesTheHolder(t *testing.T) {
+	h := state.Holder{ID: "7f", Operation: "apply", Who: "ann@host", Created: "2024-01-02T03:04:05Z"}
+	text := (&state.LockedError{Holder: &h, Path: "dir/lock"}).Error()
+	for _, want := range []string{h.ID, h.Operation, h.Who, h.Created, "dir/lock", "--lock-timeout"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got %q, want %q in it", text, want)
+		}
+	}
+	if text := (&state.LockedError{Path: "dir/lock"}).Error(); !strings.Contains(text, "dir/lock") {
+		t.Errorf("got %q, want the path in it", text)
+	}
+}
+
+func BenchmarkDecodeJournal(b *testing.B) {
+	var records []state.Record
+	i := 0
+	for a, o := range large().Resources {
+		i++
+		records = append(records, state.Record{Type: state.Done, Action: i, Addr: &a, Object: &state.Object{Provider: "iexec", Attributes: json.RawMessage(o.Attributes)}})
+	}
+	text := journalText(b, records)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := state.DecodeJournal(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
