@@ -8,6 +8,8 @@ package config
 
 import (
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 
@@ -30,27 +32,19 @@ type Schemas interface {
 type Settings struct {
 	Project         string // "" when left out
 	RequiredVersion string // a constraint such as "~> 1.2", or ""
-	requiredRange   hcl.Range
-}
 
-// Decl is a declared resource or data block.
-type Decl struct {
-	Addr     addr.Resource
-	Provider addr.Provider
-	Table    *schema.Table
-	Range    hcl.Range // of the block's header
-	Expanded bool      // it has count or for_each
+	requiredRange hcl.Range
 }
 
 // Variable is a variable block.
 type Variable struct {
 	Name        string
-	Type        cty.Type
+	Type        cty.Type  // cty.DynamicPseudoType for any
 	Default     cty.Value // cty.NilVal when a value is required
 	Description string
 	Sensitive   bool
 	Nullable    bool
-	Range       hcl.Range
+	Range       hcl.Range // of the block's header
 }
 
 // Output is an output block.
@@ -58,12 +52,21 @@ type Output struct {
 	Name        string
 	Description string
 	Sensitive   bool
-	Range       hcl.Range
+	Range       hcl.Range // of the block's header
 }
 
 // ProviderDecl is a provider block.
 type ProviderDecl struct {
 	Addr  addr.Provider
 	Table *schema.Table
-	Range hcl.Range
+	Range hcl.Range // of the block's header
+}
+
+// Format writes HCL source in canonical style, comments included. Source that doesn't parse is returned unchanged with
+// the errors. The file name is for these.
+func Format(src []byte, filename string) ([]byte, hcl.Diagnostics) {
+	if _, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos); diags.HasErrors() {
+		return src, diags
+	}
+	return hclwrite.Format(src), nil
 }

@@ -1,0 +1,304 @@
+package config
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/iexecform/iexecform/config/schema"
+)
+
+// body is a provider, resource or data block bound to its table: looked up once, evaluated for each instance.
+type body struct {
+	table  *schema.Table
+	attrs  []binding // all settable attributes of the table that the block sets, in the table's order
+	rest   []*schema.Attr
+	blocks []nested
+	rng    hcl.Range
+}
+
+// binding is an attribute as a block sets it.
+type binding struct {
+	attr  *schema.Attr
+	expr  hcl.Expression
+	rng   hcl.Range
+	block string // name of the nested block, or ""
+}
+
+// nested is a nested block; absent has no attributes.
+type nested struct {
+	block  *schema.Block
+	absent bool
+	attrs  []binding
+	rest   []*schema.Attr
+	rng    hcl.Range
+}
+
+func (b binding) path() string {
+	if b.block == "" {
+		return b.attr.Name
+	}
+	return b.block + "." + b.attr.Name
+}
+
+// bodySchema is what HCL checks of a block with the table.
+func (l *loader) bodySchema(t *schema.Table, meta []string) *hcl.BodySchema {
+	s := l.bodies[t]
+	if s == nil {
+		s = &hcl.BodySchema{Attributes: attrSchema(t.Attrs)}
+		for _, name := range meta {
+			s.Attributes = append(s.Attributes, hcl.AttributeSchema{Name: name})
+		}
+		for _, b := range t.Blocks {
+			s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: b.Name})
+		}
+		l.bodies[t] = s
+	}
+	return s
+}
+
+func attrSchema(attrs []schema.Attr) []hcl.AttributeSchema {
+	list := make([]hcl.AttributeSchema, len(attrs))
+	for i, a := range attrs {
+		list[i].Name = a.Name
+	}
+	return list
+}
+
+// body binds a block to its table. The content has the meta-arguments.
+func (l *loader) body(block *hcl.Block, t *schema.Table, meta ...string) (*body, *hcl.BodyContent) {
+	content, diags := block.Body.Content(l.bodySchema(t, meta))
+	l.diags = append(l.diags, diags...)
+	b := &body{table: t, rng: block.DefRange}
+	b.attrs, b.rest = l.bind(block.Body, content, t, t.Attrs, "")
+	found := map[string]*hcl.Block{}
+	for _, inner := range content.Blocks {
+		if first := found[inner.Type]; first != nil {
+			l.errorf(inner.DefRange.Ptr(), "Duplicate declaration",
+				"The block %q may occur once in %s, and is at %s already. Join the two.", inner.Type, t.Type, first.DefRange)
+			continue
+		}
+		found[inner.Type] = inner
+	}
+	for i := range t.Blocks {
+		n := nested{block: &t.Blocks[i], absent: true}
+		if inner := found[n.block.Name]; inner != nil {
+			content, diags := inner.Body.Content(&hcl.BodySchema{Attributes: attrSchema(n.block.Attrs)})
+			l.diags = append(l.diags, diags...)
+			n.absent, n.rng = false, inner.DefRange
+			n.attrs, n.rest = l.bind(inner.Body, content, t, n.block.Attrs, n.block.Name)
+		}
+		b.blocks = append(b.blocks, n)
+	}
+	return b, content
+}
+
+func (l *loader) bind(src hcl.Body, content *hcl.BodyContent, t *schema.Table, attrs []schema.Attr, block string) (set []binding, rest []*schema.Attr) {
+	set = make([]binding, 0, len(content.Attributes))
+	for i := range attrs {
+		a := &attrs[i]
+		given := content.Attributes[a.Name]
+		switch {
+		case given != nil && !a.Mode.Settable():
+			l.errorf(given.NameRange.Ptr(), "Computed attribute set", "%s of %s is computed by the provider and cannot be set. Remove it.", a.Name, t.Type)
+		case given != nil:
+			set = append(set, binding{attr: a, expr: given.Expr, rng: given.Range, block: block})
+			continue
+		case a.Mode == schema.Required:
+			l.errorf(src.MissingItemRange().Ptr(), "Missing required attribute", "%s needs %s. Write for example: %s", t.Type, a.Name, exampleLine(t, a))
+		}
+		rest = append(rest, a)
+	}
+	return set, rest
+}
+
+// exampleLine is how the attribute may be set: the line of the table's example, or one made up from its type.
+func exampleLine(t *schema.Table, a *schema.Attr) string {
+	for line := range strings.Lines(t.Example) {
+		name, value, ok := strings.Cut(line, "=")
+		if ok && strings.TrimSpace(name) == a.Name {
+			value, _, _ = strings.Cut(value, " #")
+			return a.Name + " = " + strings.TrimSpace(value)
+		}
+	}
+	value := `"…"`
+	switch ty := a.Type; {
+	case ty == cty.Number:
+		value = "1"
+	case ty == cty.Bool:
+		value = "true"
+	case ty.IsListType() || ty.IsSetType():
+		value = `["…"]`
+	case ty.IsMapType() || ty.IsObjectType():
+		value = "{ … }"
+	}
+	return a.Name + " = " + value
+}
+
+// bodyValue is what a body evaluates to.
+type bodyValue struct {
+	value     cty.Value
+	sensitive []string
+	diags     hcl.Diagnostics
+}
+
+// evaluate computes the body in ctx. In static mode unknown values are let through, and attributes that the provider
+// sets are unknown; the expressions in broken are unknown.
+func (b *body) evaluate(ctx *hcl.EvalContext, who string, sensitiveOK bool, static bool, broken map[hcl.Expression]bool) bodyValue {
+	out := bodyValue{}
+	d := decoder{table: b.table, ctx: ctx, who: who, sensitiveOK: sensitiveOK, static: static, broken: broken, out: &out}
+	values := make(map[string]cty.Value, len(b.table.Attrs)+len(b.blocks))
+	d.attrs(b.attrs, b.rest, values)
+	for i := range b.blocks {
+		n := &b.blocks[i]
+		if n.absent {
+			types := make(map[string]cty.Type, len(n.block.Attrs))
+			for _, a := range n.block.Attrs {
+				types[a.Name] = a.Type
+			}
+			values[n.block.Name] = cty.NullVal(cty.Object(types))
+			continue
+		}
+		inner := make(map[string]cty.Value, len(n.block.Attrs))
+		d.attrs(n.attrs, n.rest, inner)
+		values[n.block.Name] = cty.ObjectVal(inner)
+	}
+	out.value = cty.ObjectVal(values)
+	return out
+}
+
+// decoder evaluates the attributes of one instance.
+type decoder struct {
+	table       *schema.Table
+	ctx         *hcl.EvalContext
+	who         string // the instance's address
+	sensitiveOK bool
+	static      bool
+	broken      map[hcl.Expression]bool
+	out         *bodyValue
+}
+
+func (d *decoder) attrs(set []binding, rest []*schema.Attr, values map[string]cty.Value) {
+	for _, a := range rest {
+		values[a.Name] = d.leftOut(a)
+	}
+	for i := range set {
+		b := &set[i]
+		v, diag := d.attr(b)
+		if diag != nil {
+			d.out.diags = append(d.out.diags, diag...)
+			v = cty.UnknownVal(b.attr.Type)
+		}
+		values[b.attr.Name] = v
+	}
+}
+
+// leftOut is the value of an attribute that isn't set.
+func (d *decoder) leftOut(a *schema.Attr) cty.Value {
+	switch {
+	case a.Mode == schema.Optional && a.Default != cty.NilVal:
+		return a.Default
+	case d.static && (a.Mode == schema.Computed || a.Mode == schema.OptionalComputed):
+		return cty.UnknownVal(a.Type)
+	}
+	return cty.NullVal(a.Type)
+}
+
+func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
+	if d.broken[b.expr] {
+		return cty.UnknownVal(b.attr.Type), nil
+	}
+	v, diags := b.expr.Value(d.ctx)
+	if diags.HasErrors() {
+		return v, diags
+	}
+	if v.ContainsMarked() {
+		if !d.sensitiveOK && !b.attr.Sensitive {
+			return v, d.fail(b, "Sensitive value in a public attribute",
+				"%s of %s is set from a sensitive value, but everything in a %s is public. Use nonsensitive(...) if the value really may be seen by everyone.",
+				b.path(), d.who, d.table.Type)
+		}
+		v, _ = v.UnmarkDeep()
+		d.out.noteSensitive(b)
+	}
+	if v.IsNull() {
+		if b.attr.Mode == schema.Required {
+			return v, d.fail(b, "Missing required attribute", "%s needs %s, but its value is null. Write for example: %s", d.who, b.path(), exampleLine(d.table, b.attr))
+		}
+		return d.leftOut(b.attr), nil
+	}
+	accepts := b.attr.Accepts
+	if accepts == cty.NilType {
+		accepts = b.attr.Type
+	}
+	v, err := convert.Convert(v, accepts)
+	if err != nil {
+		return v, d.invalid(b, err)
+	}
+	if !v.IsWhollyKnown() {
+		if d.static {
+			return cty.UnknownVal(b.attr.Type), nil
+		}
+		return v, d.fail(b, "Value known only after apply",
+			"%s of %s is set from a value that is known only after apply, but everything that is planned must be known now. Use another attribute, or apply in two steps.",
+			b.path(), d.who)
+	}
+	if b.attr.Parse != nil {
+		if v, err = b.attr.Parse(v); err != nil {
+			return v, d.invalid(b, err)
+		}
+	}
+	if !v.Type().Equals(b.attr.Type) {
+		if v, err = convert.Convert(v, b.attr.Type); err != nil {
+			return v, d.invalid(b, err)
+		}
+	}
+	return v, nil
+}
+
+// noteSensitive remembers the top-level name of an attribute with a sensitive value.
+func (v *bodyValue) noteSensitive(b *binding) {
+	name := cmp.Or(b.block, b.attr.Name)
+	if !slices.Contains(v.sensitive, name) {
+		v.sensitive = append(v.sensitive, name)
+		slices.Sort(v.sensitive)
+	}
+}
+
+func (d *decoder) invalid(b *binding, err error) hcl.Diagnostics {
+	return d.fail(b, "Invalid value", "Invalid value for %s: %s", b.path(), strings.TrimSuffix(err.Error(), ".")+".")
+}
+
+func (d *decoder) fail(b *binding, summary, format string, args ...any) hcl.Diagnostics {
+	diag := failure(b.expr.Range().Ptr(), summary, format, args...)
+	diag.Context = b.rng.Ptr()
+	return hcl.Diagnostics{within(diag, b.expr, d.ctx)}
+}
+
+// find returns the binding of "attribute" or "block.attribute", and the range of a nested block.
+func (b *body) find(name string) (*binding, hcl.Range) {
+	for i := range b.attrs {
+		if b.attrs[i].attr.Name == name {
+			return &b.attrs[i], b.attrs[i].rng
+		}
+	}
+	for i := range b.blocks {
+		n := &b.blocks[i]
+		if n.absent {
+			continue
+		}
+		if n.block.Name == name {
+			return nil, n.rng
+		}
+		for j := range n.attrs {
+			if n.attrs[j].path() == name {
+				return &n.attrs[j], n.attrs[j].rng
+			}
+		}
+	}
+	return nil, b.rng
+}

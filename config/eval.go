@@ -1,0 +1,504 @@
+package config
+
+import (
+	"context"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/addr"
+)
+
+// evaluator walks the graph once. In static mode (within Load) variables, computed attributes and whatever follows from
+// them are unknown, and no handler is asked.
+type evaluator struct {
+	*Config
+	static  bool
+	broken  map[hcl.Expression]bool
+	sel     *selection
+	handler Handler
+	scope   *hcl.EvalContext // functions, path, iexecform
+
+	at     []nodeState                       // by node.index
+	bad    map[addr.Instance]bool            // failed or skipped instances
+	data   map[addr.Instance][]addr.Instance // what data instances depend on
+	result *Evaluation
+	diags  hcl.Diagnostics
+}
+
+// nodeState is what is known of a node so far.
+type nodeState struct {
+	done      bool
+	failed    bool            // there is no value
+	someBad   bool            // some instances are bad
+	value     cty.Value       // what references see
+	deps      []addr.Instance // of a local, provider or output
+	instances []addr.Instance // of a resource or data block, sorted
+	all       []addr.Instance // the instances and, for data, what they depend on; nil until asked for
+}
+
+// pending is the instances of a block on their way to the handler.
+type pending struct {
+	node      *node
+	keys      []addr.Key  // of the whole expansion
+	values    []cty.Value // by keys; NilVal until known
+	instances []Instance  // those to ask for
+	index     []int       // of instances, into keys
+}
+
+// Evaluate computes the instances of the configuration in waves and hands each wave to the request's Handler: all blocks
+// whose references are done, data sources first. An error stops only what depends on it. The Evaluation is never nil.
+func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hcl.Diagnostics) {
+	e := &evaluator{
+		Config: c, handler: req.Handler,
+		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
+		result: &Evaluation{Outputs: map[string]OutputValue{}},
+	}
+	e.result.eval = e
+	if c.invalid {
+		return e.result, hcl.Diagnostics{failure(nil, "Invalid configuration", "A configuration with errors cannot be evaluated. Correct the errors that were reported when it was loaded.")}
+	}
+	e.scope = c.scope.NewChild()
+	e.scope.Variables = map[string]cty.Value{
+		"iexecform": cty.ObjectVal(map[string]cty.Value{"workspace": cty.StringVal(req.Workspace)}),
+	}
+	if e.sel, e.diags = c.selectNodes(req); e.diags.HasErrors() {
+		return e.result, e.diags
+	}
+	e.setInputs(req.Inputs)
+	e.run(ctx)
+	r := e.result
+	for _, list := range [][]addr.Instance{r.Instances, r.Failed, r.Skipped} {
+		slices.SortFunc(list, addr.Instance.Compare)
+	}
+	slices.SortFunc(r.Providers, compareProviders)
+	return r, e.diags
+}
+
+func (e *evaluator) setInputs(inputs map[string]cty.Value) {
+	for name, n := range e.variables {
+		v, ok := inputs[name]
+		if !ok {
+			e.diags = append(e.diags, missingVariable(n.variable))
+			e.at[n.index] = nodeState{done: true, failed: true}
+			continue
+		}
+		if n.variable.Sensitive {
+			v = v.Mark(sensitiveMark)
+		}
+		e.at[n.index].value = v
+	}
+}
+
+// run is the loop over the waves.
+func (e *evaluator) run(ctx context.Context) {
+	waiting := make([]int, len(e.nodes))
+	var inline, data, resources []*node
+	enqueue := func(n *node) {
+		switch n.kind {
+		case dataNode:
+			data = append(data, n)
+		case resourceNode:
+			resources = append(resources, n)
+		default:
+			inline = append(inline, n)
+		}
+	}
+	for _, n := range e.nodes {
+		if !e.sel.has(n) {
+			continue
+		}
+		for _, to := range n.deps {
+			if e.sel.has(to) {
+				waiting[n.index]++
+			}
+		}
+		if waiting[n.index] == 0 {
+			enqueue(n)
+		}
+	}
+	finish := func(n *node) {
+		e.at[n.index].done = true
+		for _, user := range n.users {
+			if !e.sel.has(user) {
+				continue
+			}
+			if waiting[user.index]--; waiting[user.index] == 0 {
+				enqueue(user)
+			}
+		}
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			e.diags = append(e.diags, failure(nil, "Evaluation interrupted", "%s", sentence(err)))
+			return
+		}
+		switch {
+		case len(inline) > 0:
+			n := inline[0]
+			inline = inline[1:]
+			e.inline(ctx, n)
+			finish(n)
+		case len(data) > 0:
+			wave := data
+			data = nil
+			e.wave(ctx, wave, Handler.Data)
+			for _, n := range wave {
+				finish(n)
+			}
+		case len(resources) > 0:
+			wave := resources
+			resources = nil
+			e.wave(ctx, wave, Handler.Resources)
+			for _, n := range wave {
+				finish(n)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// inline evaluates a node that needs no batch.
+func (e *evaluator) inline(ctx context.Context, n *node) {
+	at := &e.at[n.index]
+	if n.kind == variableNode {
+		return
+	}
+	values := e.context(n)
+	var bad bool
+	at.deps, bad = e.dependencies(n.refs, site{ctx: values})
+	if bad || e.refsFailed(n.refs) {
+		at.failed = true
+		return
+	}
+	switch n.kind {
+	case localNode:
+		if e.broken[n.expr] {
+			at.value = cty.DynamicVal
+			return
+		}
+		v, diags := n.expr.Value(values)
+		e.diags = append(e.diags, diags...)
+		at.value, at.failed = v, diags.HasErrors()
+	case outputNode:
+		e.output(n, values)
+	case providerNode:
+		e.provider(ctx, n, values)
+	}
+}
+
+func (e *evaluator) output(n *node, ctx *hcl.EvalContext) {
+	at := &e.at[n.index]
+	if e.broken[n.expr] {
+		return
+	}
+	v, diags := n.expr.Value(ctx)
+	if !diags.HasErrors() && v.ContainsMarked() && !n.output.Sensitive {
+		d := failure(n.expr.Range().Ptr(), "Output refers to sensitive values",
+			"The value of output %q is sensitive. Add sensitive = true to the output, or use nonsensitive(...) if the value really may be seen by everyone.", n.name)
+		diags = append(diags, within(d, n.expr, ctx))
+	}
+	e.diags = append(e.diags, diags...)
+	if at.failed = diags.HasErrors(); at.failed {
+		return
+	}
+	v, _ = v.UnmarkDeep()
+	e.result.Outputs[n.name] = OutputValue{Value: v, Sensitive: n.output.Sensitive, Description: n.output.Description, DependsOn: at.deps}
+}
+
+func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalContext) {
+	at := &e.at[n.index]
+	block := Block{Range: n.rng, body: n.body}
+	if n.body == nil {
+		block.Value = nullObject(e.providerTable(n.provider))
+	} else {
+		block.ctx = values
+		v := n.body.evaluate(block.ctx, n.id(), true, e.static, e.broken)
+		e.diags = append(e.diags, v.diags...)
+		if at.failed = v.diags.HasErrors(); at.failed {
+			return
+		}
+		block.Value, block.Sensitive = v.value, v.sensitive
+	}
+	if e.static {
+		return
+	}
+	diags := e.handler.Provider(ctx, n.provider, block)
+	e.diags = append(e.diags, diags...)
+	if at.failed = diags.HasErrors(); !at.failed {
+		e.result.Providers = append(e.result.Providers, n.provider)
+	}
+}
+
+// wave evaluates blocks that don't depend on each other and asks the handler about all of their instances at once.
+func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, context.Context, []Instance) []Result) {
+	var (
+		blocks []*pending
+		batch  []Instance
+	)
+	for _, n := range nodes {
+		if p := e.block(n); p != nil {
+			blocks = append(blocks, p)
+			batch = append(batch, p.instances...)
+		}
+	}
+	var results []Result
+	if len(batch) > 0 && !e.static {
+		results = ask(e.handler, ctx, batch)
+		if len(results) != len(batch) {
+			e.diags = append(e.diags, failure(nil, "Incomplete answer", "%d instances were handed over for planning and %d came back. This is a defect of the program.", len(batch), len(results)))
+			results = append(results, make([]Result, len(batch))...)
+		}
+	}
+	for _, p := range blocks {
+		at := &e.at[p.node.index]
+		for i, inst := range p.instances {
+			v := inst.Value
+			if !e.static {
+				r := results[i]
+				e.diags = append(e.diags, r.Diags...)
+				if v = r.Value; r.Diags.HasErrors() || v == cty.NilVal {
+					at.someBad, e.bad[inst.Addr] = true, true
+					e.result.Failed = append(e.result.Failed, inst.Addr)
+					continue
+				}
+			}
+			p.values[p.index[i]] = markSensitive(p.node, v)
+		}
+		if !e.static {
+			results = results[len(p.instances):]
+		}
+		at.value = p.value()
+	}
+}
+
+// value is what references to the block see: an object or tuple when it is expanded. Instances without value are
+// unknown.
+func (p *pending) value() cty.Value {
+	for i, v := range p.values {
+		if v == cty.NilVal {
+			p.values[i] = cty.DynamicVal
+		}
+	}
+	switch {
+	case p.node.count != nil:
+		return cty.TupleVal(p.values)
+	case p.node.forEach != nil:
+		object := make(map[string]cty.Value, len(p.keys))
+		for i, k := range p.keys {
+			object[k.Value().AsString()] = p.values[i]
+		}
+		return cty.ObjectVal(object)
+	}
+	return p.values[0]
+}
+
+func markSensitive(n *node, v cty.Value) cty.Value {
+	for _, a := range n.body.table.Attrs {
+		if !a.Sensitive || v.IsNull() || !v.IsKnown() {
+			continue
+		}
+		attrs := v.AsValueMap()
+		for _, a := range n.body.table.Attrs {
+			if a.Sensitive {
+				attrs[a.Name] = attrs[a.Name].Mark(sensitiveMark)
+			}
+		}
+		return cty.ObjectVal(attrs)
+	}
+	return v
+}
+
+// block expands a resource or data block and evaluates its instances. It returns nil when the block is skipped or fails
+// as a whole.
+func (e *evaluator) block(n *node) *pending {
+	at := &e.at[n.index]
+	if n.body == nil {
+		at.value = cty.DynamicVal // of unknown type: reported by Load
+		return nil
+	}
+	whole := addr.Instance{Resource: n.address}
+	ctx := e.context(n)
+	if e.refsFailed(n.refs) || e.expansionBad(n, ctx) {
+		at.failed = true
+		e.bad[whole] = true
+		e.result.Skipped = append(e.result.Skipped, whole)
+		return nil
+	}
+	x, diags := e.expand(n, ctx)
+	e.diags = append(e.diags, diags...)
+	if diags.HasErrors() {
+		at.failed, at.value = true, cty.DynamicVal
+		e.bad[whole] = true
+		e.result.Failed = append(e.result.Failed, whole)
+		return nil
+	}
+	if x.unknown { // only in static mode: check one instance of unknown key
+		v := n.body.evaluate(x.ctx, n.name, false, true, e.broken)
+		e.diags = append(e.diags, v.diags...)
+		at.value = cty.DynamicVal
+		return nil
+	}
+	return e.instances(n, ctx, x)
+}
+
+// instances evaluates the selected instances of an expanded block.
+func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pending {
+	at := &e.at[n.index]
+	p := &pending{node: n, keys: x.keys, values: make([]cty.Value, len(x.keys))}
+	shared, own := splitRefs(n.refs)
+	sharedDeps, sharedBad := e.dependencies(shared, site{ctx: ctx})
+	var problems folder
+	for i, key := range x.keys {
+		if !e.sel.hasKey(n, key) {
+			continue
+		}
+		inst := Instance{Addr: addr.Instance{Resource: n.address, Key: key}, Provider: n.provider}
+		at.instances = append(at.instances, inst.Addr)
+		inst.Block = Block{Range: n.rng, body: n.body, ctx: keyContext(ctx, key, x.value(i))}
+		deps, bad := sharedDeps, sharedBad
+		if len(own) > 0 {
+			ownDeps, ownBad := e.dependencies(own, site{key: key, ctx: inst.ctx})
+			deps, bad = union(sharedDeps, ownDeps), bad || ownBad
+		}
+		inst.DependsOn = deps
+		if n.kind == dataNode {
+			e.data[inst.Addr] = deps
+		}
+		if bad {
+			at.someBad, e.bad[inst.Addr] = true, true
+			e.result.Skipped = append(e.result.Skipped, inst.Addr)
+			continue
+		}
+		v := n.body.evaluate(inst.ctx, n.name+key.String(), false, e.static, e.broken)
+		if problems.add(v.diags); v.diags.HasErrors() {
+			at.someBad, e.bad[inst.Addr] = true, true
+			e.result.Failed = append(e.result.Failed, inst.Addr)
+			continue
+		}
+		inst.Value, inst.Sensitive = v.value, v.sensitive
+		p.instances = append(p.instances, inst)
+		p.index = append(p.index, i)
+	}
+	e.result.Instances = append(e.result.Instances, at.instances...)
+	e.diags = append(e.diags, problems.result()...)
+	e.unknownTargets(n, x.keys)
+	return p
+}
+
+// unknownTargets reports selected keys that the block doesn't have.
+func (e *evaluator) unknownTargets(n *node, keys []addr.Key) {
+	if e.sel.whole || e.sel.nodes[n].all {
+		return
+	}
+	known := make(map[addr.Key]bool, len(keys))
+	for _, k := range keys {
+		known[k] = true
+	}
+	for k := range e.sel.nodes[n].keys {
+		if !known[k] {
+			e.diags = append(e.diags, failure(n.rng.Ptr(), "Unknown target", "%s has no instance %s. %s", n.name, k, keyForm(n)))
+		}
+	}
+}
+
+// context has the values that the node's expressions may name, and no more.
+func (e *evaluator) context(n *node) *hcl.EvalContext { return e.contextOf(n.refs) }
+
+func (e *evaluator) contextOf(refs []ref) *hcl.EvalContext {
+	groups := map[string]map[string]cty.Value{}
+	put := func(group, name string, v cty.Value) {
+		if groups[group] == nil {
+			groups[group] = map[string]cty.Value{}
+		}
+		groups[group][name] = v
+	}
+	data := map[string]map[string]cty.Value{}
+	for _, r := range refs {
+		v := e.at[r.to.index].value
+		if v == cty.NilVal {
+			v = cty.DynamicVal
+		}
+		switch r.to.kind {
+		case variableNode:
+			put("var", r.to.name, v)
+		case localNode:
+			put("local", r.to.name, v)
+		case resourceNode:
+			put(r.to.address.Type, r.to.address.Name, v)
+		case dataNode:
+			if data[r.to.address.Type] == nil {
+				data[r.to.address.Type] = map[string]cty.Value{}
+			}
+			data[r.to.address.Type][r.to.address.Name] = v
+		}
+	}
+	ctx := e.scope.NewChild()
+	ctx.Variables = make(map[string]cty.Value, len(groups)+1)
+	for name, values := range groups {
+		ctx.Variables[name] = cty.ObjectVal(values)
+	}
+	if len(data) > 0 {
+		types := make(map[string]cty.Value, len(data))
+		for typ, values := range data {
+			types[typ] = cty.ObjectVal(values)
+		}
+		ctx.Variables["data"] = cty.ObjectVal(types)
+	}
+	return ctx
+}
+
+// Eval computes an expression with the evaluated values, for a console. The value may be marked (it is sensitive then)
+// and may hold unknown leaves. Diagnostics refer to the file name.
+func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnostics) {
+	expr, diags := hclsyntax.ParseExpression(src, filename, hcl.InitialPos)
+	if diags.HasErrors() {
+		return cty.DynamicVal, diags
+	}
+	e := v.eval
+	f := e.find(expr, scope{})
+	if f.diags.HasErrors() {
+		return cty.DynamicVal, f.diags
+	}
+	for _, r := range f.refs {
+		if at := e.at[r.to.index]; !at.done || at.failed {
+			f.diags = append(f.diags, failure(r.rng.Ptr(), "No value", "%s has no value, because it was not evaluated or failed.", r.to.id()))
+		}
+	}
+	if f.diags.HasErrors() {
+		return cty.DynamicVal, f.diags
+	}
+	return expr.Value(e.contextOf(f.refs))
+}
+
+// checkStatic evaluates all that is known without variables and network, so that mistakes in literals are found.
+func (l *loader) checkStatic() {
+	e := &evaluator{
+		Config: l.Config, static: true, broken: l.broken, sel: &selection{whole: true},
+		at: make([]nodeState, len(l.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
+		result: &Evaluation{Outputs: map[string]OutputValue{}},
+	}
+	e.scope = l.scope.NewChild()
+	e.scope.Variables = map[string]cty.Value{
+		"iexecform": cty.ObjectVal(map[string]cty.Value{"workspace": cty.UnknownVal(cty.String)}),
+	}
+	for _, n := range l.variables {
+		v := cty.UnknownVal(n.variable.Type)
+		if n.variable.Sensitive {
+			v = v.Mark(sensitiveMark)
+		}
+		e.at[n.index].value = v
+	}
+	for _, n := range l.order {
+		if n.instantiable() {
+			e.wave(context.Background(), []*node{n}, nil)
+		} else {
+			e.inline(context.Background(), n)
+		}
+	}
+	l.diags = append(l.diags, e.diags...)
+	l.invalid = l.diags.HasErrors()
+}

@@ -1,0 +1,409 @@
+package config
+
+import (
+	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"maps"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/tryfunc"
+	yaml "github.com/zclconf/go-cty-yaml"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
+)
+
+// Functions of the language: Terraform's pure ones under Terraform's names, with the same results, but for pow, which is
+// exact for whole numbers. There is none whose result changes from one call to the next (timestamp, uuid, bcrypt): a plan
+// made twice from the same files must be the same. Files are relative to the configuration's directory.
+
+type mark string
+
+const sensitiveMark = mark("sensitive")
+
+// baseContext has what every expression may use.
+func baseContext(dir string, extra map[string]function.Function) *hcl.EvalContext {
+	cwd, err := os.Getwd()
+	if err != nil {
+		cwd = "."
+	}
+	return &hcl.EvalContext{
+		Functions: functions(dir, extra),
+		Variables: map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
+			"module": cty.StringVal("."), "root": cty.StringVal("."), "cwd": cty.StringVal(filepath.ToSlash(cwd)),
+		})},
+	}
+}
+
+func functions(dir string, extra map[string]function.Function) map[string]function.Function {
+	all := map[string]function.Function{
+		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "max": stdlib.MaxFunc,
+		"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": powFunc, "signum": stdlib.SignumFunc, "sum": sumFunc,
+
+		"chomp": stdlib.ChompFunc, "format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc, "indent": stdlib.IndentFunc,
+		"join": stdlib.JoinFunc, "lower": stdlib.LowerFunc, "upper": stdlib.UpperFunc, "regex": stdlib.RegexFunc,
+		"regexall": stdlib.RegexAllFunc, "regex_replace": stdlib.RegexReplaceFunc, "replace": replaceFunc, "split": stdlib.SplitFunc,
+		"strrev": stdlib.ReverseFunc, "substr": stdlib.SubstrFunc, "title": stdlib.TitleFunc, "trim": stdlib.TrimFunc,
+		"trimprefix": stdlib.TrimPrefixFunc, "trimspace": stdlib.TrimSpaceFunc, "trimsuffix": stdlib.TrimSuffixFunc,
+		"startswith": testFunc(strings.HasPrefix), "endswith": testFunc(strings.HasSuffix), "strcontains": testFunc(strings.Contains),
+
+		"alltrue": boolsFunc(true), "anytrue": boolsFunc(false), "chunklist": stdlib.ChunklistFunc, "coalesce": coalesceFunc,
+		"coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
+		"distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
+		"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "merge": stdlib.MergeFunc, "one": oneFunc,
+		"range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc,
+		"setproduct": stdlib.SetProductFunc, "setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc,
+		"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
+
+		"base64decode": textFunc(decodeBase64), "base64encode": textFunc(encodeBase64), "csvdecode": stdlib.CSVDecodeFunc,
+		"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "yamldecode": yaml.YAMLDecodeFunc,
+		"yamlencode": yaml.YAMLEncodeFunc, "urlencode": textFunc(func(s string) (string, error) { return url.QueryEscape(s), nil }),
+
+		"md5": hashFunc(md5.New, hex.EncodeToString), "sha1": hashFunc(sha1.New, hex.EncodeToString),
+		"sha256": hashFunc(sha256.New, hex.EncodeToString), "sha512": hashFunc(sha512.New, hex.EncodeToString),
+		"base64sha256": hashFunc(sha256.New, base64.StdEncoding.EncodeToString), "base64sha512": hashFunc(sha512.New, base64.StdEncoding.EncodeToString),
+
+		"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
+
+		"can": tryfunc.CanFunc, "try": tryfunc.TryFunc,
+		"tobool": stdlib.MakeToFunc(cty.Bool), "tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String),
+		"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
+		"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
+
+		"sensitive": marksFunc(func(v cty.Value) cty.Value { return v.Mark(sensitiveMark) }), "issensitive": isSensitiveFunc,
+		"nonsensitive": marksFunc(func(v cty.Value) cty.Value { v, _ = v.UnmarkDeep(); return v }),
+	}
+	maps.Copy(all, fileFunctions(dir))
+	maps.Copy(all, extra)
+	all["templatefile"] = templateFileFunc(dir, maps.Clone(all))
+	return all
+}
+
+// textFunc makes a function from string to string.
+func textFunc(f func(string) (string, error)) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "str", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			s, err := f(args[0].AsString())
+			if err != nil {
+				return cty.UnknownVal(cty.String), function.NewArgError(0, err)
+			}
+			return cty.StringVal(s), nil
+		},
+	})
+}
+
+func hashFunc(algorithm func() hash.Hash, encode func([]byte) string) function.Function {
+	return textFunc(func(s string) (string, error) {
+		h := algorithm()
+		h.Write([]byte(s))
+		return encode(h.Sum(nil)), nil
+	})
+}
+
+func encodeBase64(s string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(s)), nil }
+
+func decodeBase64(s string) (string, error) {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return "", errors.New("not Base64 of the standard alphabet with padding")
+	}
+	return validText(b)
+}
+
+func testFunc(f func(s, part string) bool) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "str", Type: cty.String}, {Name: "part", Type: cty.String}},
+		Type:   function.StaticReturnType(cty.Bool),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			return cty.BoolVal(f(args[0].AsString(), args[1].AsString())), nil
+		},
+	})
+}
+
+const exactBits = 512 // of cty numbers
+
+// powFunc is exact where both numbers are whole and the power isn't negative, and a float64's else.
+var powFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "num", Type: cty.Number}, {Name: "power", Type: cty.Number}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		num, power := args[0].AsBigFloat(), args[1].AsBigFloat()
+		p, exact := power.Uint64()
+		if !num.IsInt() || !power.IsInt() || exact != big.Exact {
+			return stdlib.Pow(args[0], args[1])
+		}
+		base, _ := num.Int(nil)
+		if uint64(base.BitLen()) > 1 && p > exactBits || uint64(base.BitLen())*p > 2*exactBits {
+			return stdlib.Pow(args[0], args[1])
+		}
+		n := base.Exp(base, new(big.Int).SetUint64(p), nil)
+		return cty.NumberVal(new(big.Float).SetPrec(exactBits).SetInt(n)), nil
+	},
+})
+
+var sumFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if !args[0].CanIterateElements() || args[0].LengthInt() == 0 {
+			return cty.UnknownVal(cty.Number), function.NewArgErrorf(0, "must be a list or set of at least one number")
+		}
+		total := cty.Zero
+		for it := args[0].ElementIterator(); it.Next(); {
+			_, v := it.Element()
+			v, err := convert.Convert(v, cty.Number)
+			if err != nil || v.IsNull() {
+				return cty.UnknownVal(cty.Number), function.NewArgErrorf(0, "must be a list or set of numbers without null")
+			}
+			total = total.Add(v)
+		}
+		return total, nil
+	},
+})
+
+// replaceFunc takes the part as a regular expression when it is between slashes.
+var replaceFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "str", Type: cty.String}, {Name: "substr", Type: cty.String}, {Name: "replace", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.String),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		str, part, with := args[0].AsString(), args[1].AsString(), args[2].AsString()
+		if len(part) > 1 && strings.HasPrefix(part, "/") && strings.HasSuffix(part, "/") {
+			re, err := regexp.Compile(part[1 : len(part)-1])
+			if err != nil {
+				return cty.UnknownVal(cty.String), function.NewArgError(1, err)
+			}
+			return cty.StringVal(re.ReplaceAllString(str, with)), nil
+		}
+		return cty.StringVal(strings.ReplaceAll(str, part, with)), nil
+	},
+})
+
+// boolsFunc is alltrue (all) or anytrue: whether the list has no false, or a true.
+func boolsFunc(all bool) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "list", Type: cty.List(cty.Bool)}},
+		Type:   function.StaticReturnType(cty.Bool),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			result := cty.BoolVal(all)
+			for it := args[0].ElementIterator(); it.Next(); {
+				_, v := it.Element()
+				switch {
+				case v.IsKnown() && (!v.IsNull() && v.True()) != all:
+					return cty.BoolVal(!all), nil
+				case !v.IsKnown():
+					result = cty.UnknownVal(cty.Bool)
+				}
+			}
+			return result, nil
+		},
+	})
+}
+
+// coalesceFunc is the first argument that is neither null nor empty text, as the type that all of them fit.
+var coalesceFunc = function.New(&function.Spec{
+	VarParam: &function.Parameter{Name: "vals", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowNull: true},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		types := make([]cty.Type, len(args))
+		for i, v := range args {
+			types[i] = v.Type()
+		}
+		ty, _ := convert.UnifyUnsafe(types)
+		if ty == cty.NilType {
+			return cty.NilType, errors.New("all arguments must have one type")
+		}
+		return ty, nil
+	},
+	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
+		for i, v := range args {
+			v, err := convert.Convert(v, ty)
+			switch {
+			case err != nil:
+				return cty.UnknownVal(ty), function.NewArgError(i, err)
+			case !v.IsKnown():
+				return cty.UnknownVal(ty), nil
+			case v.IsNull() || v.Type() == cty.String && v.AsString() == "":
+				continue
+			}
+			return v, nil
+		}
+		return cty.UnknownVal(ty), errors.New("all arguments are null or empty text")
+	},
+})
+
+var indexFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}, {Name: "value", Type: cty.DynamicPseudoType}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if ty := args[0].Type(); !ty.IsListType() && !ty.IsTupleType() {
+			return cty.UnknownVal(cty.Number), function.NewArgErrorf(0, "must be a list")
+		}
+		for it := args[0].ElementIterator(); it.Next(); {
+			i, v := it.Element()
+			same, err := stdlib.Equal(v, args[1])
+			switch {
+			case err != nil:
+				return cty.UnknownVal(cty.Number), err
+			case !same.IsKnown():
+				return cty.UnknownVal(cty.Number), nil
+			case same.True():
+				return i, nil
+			}
+		}
+		return cty.UnknownVal(cty.Number), function.NewArgErrorf(1, "is not in the list")
+	},
+})
+
+// lengthFunc counts elements, or the characters of text.
+var lengthFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowDynamicType: true, AllowMarked: true}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		if args[0].Type() == cty.String {
+			return stdlib.Strlen(args[0])
+		}
+		if ty := args[0].Type(); ty.IsObjectType() {
+			_, marks := args[0].Unmark()
+			return cty.NumberIntVal(int64(len(ty.AttributeTypes()))).WithMarks(marks), nil
+		}
+		return stdlib.Length(args[0])
+	},
+})
+
+// lookupFunc is stdlib's with an optional default.
+var lookupFunc = function.New(&function.Spec{
+	Params:   []function.Parameter{{Name: "map", Type: cty.DynamicPseudoType, AllowMarked: true}, {Name: "key", Type: cty.String, AllowMarked: true}},
+	VarParam: &function.Parameter{Name: "default", Type: cty.DynamicPseudoType, AllowMarked: true, AllowNull: true, AllowUnknown: true, AllowDynamicType: true},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		switch len(args) {
+		case 2:
+			ty := args[0].Type()
+			if ty.IsMapType() {
+				return ty.ElementType(), nil
+			}
+			key, _ := args[1].Unmark()
+			if ty.IsObjectType() && key.IsKnown() && ty.HasAttribute(key.AsString()) {
+				return ty.AttributeType(key.AsString()), nil
+			}
+			if ty.IsObjectType() && key.IsKnown() {
+				return cty.NilType, function.NewArgErrorf(1, "is no key of the given object, and there is no default")
+			}
+			return cty.DynamicPseudoType, nil
+		case 3:
+			return stdlib.LookupFunc.ReturnTypeForValues(args)
+		}
+		return cty.NilType, errors.New("takes a map, a key and at most one default")
+	},
+	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
+		if len(args) == 2 {
+			return hclIndex(args[0], args[1])
+		}
+		return stdlib.Lookup(args[0], args[1], args[2])
+	},
+})
+
+func hclIndex(collection, key cty.Value) (cty.Value, error) {
+	v, diags := hcl.Index(collection, key, nil)
+	if diags.HasErrors() {
+		return cty.DynamicVal, function.NewArgErrorf(1, "is no key of the given map, and there is no default")
+	}
+	return v, nil
+}
+
+var oneFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		ty := args[0].Type()
+		switch {
+		case ty.IsListType() || ty.IsSetType():
+			return ty.ElementType(), nil
+		case ty.IsTupleType() && ty.Length() == 0:
+			return cty.DynamicPseudoType, nil
+		case ty.IsTupleType() && ty.Length() == 1:
+			return ty.TupleElementType(0), nil
+		}
+		return cty.NilType, function.NewArgErrorf(0, "must be a list, set or tuple of one element or none")
+	},
+	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
+		switch args[0].LengthInt() {
+		case 0:
+			return cty.NullVal(ty), nil
+		case 1:
+			it := args[0].ElementIterator()
+			it.Next()
+			_, v := it.Element()
+			return v, nil
+		}
+		return cty.UnknownVal(ty), function.NewArgErrorf(0, "must be a list, set or tuple of one element or none")
+	},
+})
+
+// transposeFunc turns a map of lists of keys into the map from each of these to its keys, sorted.
+var transposeFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "map", Type: cty.Map(cty.List(cty.String))}},
+	Type:   function.StaticReturnType(cty.Map(cty.List(cty.String))),
+	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
+		if !args[0].IsWhollyKnown() {
+			return cty.UnknownVal(ty), nil
+		}
+		lists := map[string][]cty.Value{}
+		for it := args[0].ElementIterator(); it.Next(); {
+			key, list := it.Element()
+			if list.IsNull() {
+				return cty.UnknownVal(ty), function.NewArgErrorf(0, "must not have null")
+			}
+			for items := list.ElementIterator(); items.Next(); {
+				_, item := items.Element()
+				if item.IsNull() {
+					return cty.UnknownVal(ty), function.NewArgErrorf(0, "must not have null")
+				}
+				lists[item.AsString()] = append(lists[item.AsString()], key)
+			}
+		}
+		if len(lists) == 0 {
+			return cty.MapValEmpty(cty.List(cty.String)), nil
+		}
+		out := make(map[string]cty.Value, len(lists))
+		for name, keys := range lists {
+			out[name] = cty.ListVal(keys)
+		}
+		return cty.MapVal(out), nil
+	},
+})
+
+// marksFunc makes a function that changes nothing but marks.
+func marksFunc(f func(cty.Value) cty.Value) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowNull: true, AllowMarked: true, AllowDynamicType: true}},
+		Type:   func(args []cty.Value) (cty.Type, error) { return args[0].Type(), nil },
+		Impl:   func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args[0]), nil },
+	})
+}
+
+var isSensitiveFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowNull: true, AllowMarked: true, AllowDynamicType: true}},
+	Type:   function.StaticReturnType(cty.Bool),
+	Impl:   func(args []cty.Value, _ cty.Type) (cty.Value, error) { return cty.BoolVal(args[0].IsMarked()), nil },
+})
+
+func unknownFile(path string, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return function.NewArgErrorf(0, "there is no file %q; paths are relative to the configuration's directory", path)
+	}
+	return function.NewArgError(0, fmt.Errorf("cannot read %q: %w", path, err))
+}

@@ -1,0 +1,180 @@
+package config
+
+import (
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
+)
+
+type nodeKind uint8
+
+const (
+	variableNode nodeKind = iota
+	localNode
+	providerNode
+	dataNode
+	resourceNode
+	outputNode
+)
+
+// node is a block of the configuration (a local is one, too): what the graph of references consists of.
+type node struct {
+	kind  nodeKind
+	index int    // in Config.nodes
+	name  string // variable, local, output: the name; provider: the address; data, resource: the address
+	rng   hcl.Range
+
+	variable *variable      // of a variable
+	output   *Output        // of an output
+	expr     hcl.Expression // of a local or output
+
+	provider     addr.Provider // of a provider, or the one that a resource uses
+	body         *body         // of a provider (nil: implied), resource or data block (nil: of unknown type)
+	address      addr.Resource
+	count        hcl.Expression
+	forEach      hcl.Expression
+	dependsOn    []hcl.Expression
+	providerExpr *hcl.Attribute
+
+	refs      []ref // all that the block refers to, in source order; with the provider that it uses
+	eachValue bool  // the body uses each.value
+	users     []*node
+	deps      []*node // each once
+}
+
+// id is the node's address in messages and graphs.
+func (n *node) id() string {
+	switch n.kind {
+	case variableNode:
+		return "var." + n.name
+	case localNode:
+		return "local." + n.name
+	case providerNode:
+		return "provider." + n.name
+	case outputNode:
+		return "output." + n.name
+	}
+	return n.name
+}
+
+func (n *node) instantiable() bool { return n.kind == dataNode || n.kind == resourceNode }
+
+func (n *node) expanded() bool { return n.count != nil || n.forEach != nil }
+
+// refMode says which instances of a resource or data block a reference names.
+type refMode uint8
+
+const (
+	refAll  refMode = iota // every instance
+	refKey                 // the instance ref.key
+	refExpr                // the instance whose key ref.expr computes
+	refEach                // the instance with the referring instance's own key: each.value over the block
+)
+
+// ref is a reference from one block to another.
+type ref struct {
+	to        *node
+	mode      refMode
+	key       addr.Key
+	expr      hcl.Expression
+	expansion bool // it occurs in count or for_each only, which tells the keys but no attribute
+	rng       hcl.Range
+}
+
+// Decl is a declared resource or data block.
+type Decl struct {
+	Addr     addr.Resource
+	Provider addr.Provider
+	Table    *schema.Table // nil when the type is unknown
+	Range    hcl.Range     // of the block's header
+	Expanded bool          // it has count or for_each
+}
+
+// Config is a loaded configuration. It is safe for concurrent use, but for Inputs, which adds to Files.
+type Config struct {
+	Dir      string // as given to Load
+	Settings Settings
+
+	schemas Schemas
+	files   map[string]*hcl.File
+	digest  string
+	empty   bool
+	invalid bool             // Load found errors
+	scope   *hcl.EvalContext // functions and path
+
+	nodes     []*node // in order of declaration
+	order     []*node // in order of reference, without members of cycles
+	variables map[string]*node
+	locals    map[string]*node
+	outputs   map[string]*node
+	providers map[addr.Provider]*node
+	resources map[addr.Resource]*node
+}
+
+// Files is every source read so far, by name, for hcl.NewDiagnosticTextWriter.
+func (c *Config) Files() map[string]*hcl.File { return c.files }
+
+// Digest is the SHA-256, in hex, over the sorted names and the contents of the .hcl files.
+func (c *Config) Digest() string { return c.digest }
+
+// Empty reports whether the directory has no .hcl file.
+func (c *Config) Empty() bool { return c.empty }
+
+// Blocks returns the resource and data blocks, sorted by address, managed before data.
+func (c *Config) Blocks() []Decl {
+	decls := make([]Decl, 0, len(c.resources))
+	for _, n := range c.resources {
+		d := Decl{Addr: n.address, Provider: n.provider, Range: n.rng, Expanded: n.expanded()}
+		if n.body != nil {
+			d.Table = n.body.table
+		}
+		decls = append(decls, d)
+	}
+	slices.SortFunc(decls, func(a, b Decl) int {
+		return addr.Instance{Resource: a.Addr}.Compare(addr.Instance{Resource: b.Addr})
+	})
+	return decls
+}
+
+// Providers returns the provider blocks, sorted by address. Implied default providers are not among them.
+func (c *Config) Providers() []ProviderDecl {
+	var decls []ProviderDecl
+	for _, n := range c.providers {
+		if n.body != nil {
+			decls = append(decls, ProviderDecl{Addr: n.provider, Table: n.body.table, Range: n.rng})
+		}
+	}
+	slices.SortFunc(decls, func(a, b ProviderDecl) int { return compareProviders(a.Addr, b.Addr) })
+	return decls
+}
+
+// Variables returns the variable blocks, sorted by name.
+func (c *Config) Variables() []Variable {
+	list := make([]Variable, 0, len(c.variables))
+	for _, name := range keysOf(c.variables) {
+		list = append(list, c.variables[name].variable.Variable)
+	}
+	return list
+}
+
+// Outputs returns the output blocks, sorted by name.
+func (c *Config) Outputs() []Output {
+	list := make([]Output, 0, len(c.outputs))
+	for _, name := range keysOf(c.outputs) {
+		list = append(list, *c.outputs[name].output)
+	}
+	return list
+}
+
+// nullObject is the value of a block that isn't there.
+func nullObject(t *schema.Table) cty.Value {
+	values := map[string]cty.Value{}
+	for name, ty := range t.ObjectType().AttributeTypes() {
+		values[name] = cty.NullVal(ty)
+	}
+	return cty.ObjectVal(values)
+}

@@ -1,0 +1,453 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
+)
+
+// scope is what an expression may refer to besides the blocks.
+type scope struct {
+	each, count   bool
+	variablesOnly bool // as in a variable's validation
+	expansion     bool // the expression is count or for_each itself
+}
+
+// finder collects the references of one expression. It is an hclsyntax.Walker.
+type finder struct {
+	config *Config
+	scope  scope
+	diags  hcl.Diagnostics
+	refs   []ref
+	each   bool // each.value occurs
+
+	locals  []map[string]struct{} // names of enclosing for expressions
+	indexed map[*hclsyntax.ScopeTraversalExpr]*hclsyntax.IndexExpr
+	rest    map[*hclsyntax.IndexExpr]hcl.Traversal
+}
+
+// find collects the references of an expression and checks them.
+func (c *Config) find(expr hcl.Expression, s scope) *finder {
+	f := &finder{config: c, scope: s}
+	if node, ok := expr.(hclsyntax.Expression); ok {
+		_ = hclsyntax.Walk(node, f) // its diagnostics are those of Enter and Exit, which return none
+	}
+	return f
+}
+
+// Enter implements hclsyntax.Walker.
+func (f *finder) Enter(n hclsyntax.Node) hcl.Diagnostics {
+	switch n := n.(type) {
+	case hclsyntax.ChildScope:
+		f.locals = append(f.locals, n.LocalNames)
+	case *hclsyntax.RelativeTraversalExpr:
+		if index, ok := n.Source.(*hclsyntax.IndexExpr); ok {
+			if f.rest == nil {
+				f.rest = map[*hclsyntax.IndexExpr]hcl.Traversal{}
+			}
+			f.rest[index] = n.Traversal
+		}
+	case *hclsyntax.IndexExpr:
+		if source, ok := n.Collection.(*hclsyntax.ScopeTraversalExpr); ok {
+			if f.indexed == nil {
+				f.indexed = map[*hclsyntax.ScopeTraversalExpr]*hclsyntax.IndexExpr{}
+			}
+			f.indexed[source] = n
+		}
+	case *hclsyntax.ScopeTraversalExpr:
+		if !f.isLocal(n.Traversal.RootName()) {
+			f.reference(n.Traversal, f.indexed[n])
+		}
+	}
+	return nil
+}
+
+// Exit implements hclsyntax.Walker.
+func (f *finder) Exit(n hclsyntax.Node) hcl.Diagnostics {
+	if _, ok := n.(hclsyntax.ChildScope); ok {
+		f.locals = f.locals[:len(f.locals)-1]
+	}
+	return nil
+}
+
+func (f *finder) isLocal(name string) bool {
+	for _, names := range f.locals {
+		if _, ok := names[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *finder) errorf(t hcl.Traversal, summary, format string, args ...any) {
+	f.diags = append(f.diags, failure(t.SourceRange().Ptr(), summary, format, args...))
+}
+
+const invalidReference = "Invalid reference"
+
+// reference checks one traversal; index is the index expression that it is the collection of, or nil.
+func (f *finder) reference(t hcl.Traversal, index *hclsyntax.IndexExpr) {
+	root := t.RootName()
+	if f.scope.variablesOnly && root != "var" && root != "path" {
+		f.errorf(t, invalidReference, "A validation may refer to variables only, and %s is none. Move the check to the block that uses it, or pass the value in a variable.", root)
+		return
+	}
+	switch root {
+	case "var":
+		f.named(t, "variable", f.config.variables)
+	case "local":
+		f.named(t, "local value", f.config.locals)
+	case "each":
+		f.member(t, "key", "value")
+		if !f.scope.each {
+			f.errorf(t, invalidReference, "each is known only inside of a resource or data block that has for_each. Add for_each to the block, or name the value in another way.")
+		}
+		if name, _ := attrName(t, 1); name != "key" {
+			f.each = true
+		}
+	case "count":
+		f.member(t, "index")
+		if !f.scope.count {
+			f.errorf(t, invalidReference, "count is known only inside of a resource or data block that has count. Add count to the block, or name the value in another way.")
+		}
+	case "path":
+		f.member(t, "module", "root", "cwd")
+	case "iexecform":
+		f.member(t, "workspace")
+	default:
+		f.resource(t, index)
+	}
+}
+
+func attrName(t hcl.Traversal, i int) (string, bool) {
+	if i >= len(t) {
+		return "", false
+	}
+	a, ok := t[i].(hcl.TraverseAttr)
+	return a.Name, ok
+}
+
+// member checks the second step of a traversal with fixed names.
+func (f *finder) member(t hcl.Traversal, names ...string) {
+	name, ok := attrName(t, 1)
+	for _, n := range names {
+		if ok && n == name {
+			return
+		}
+	}
+	f.errorf(t, invalidReference, "%s has no %q.%s It has: %s.", t.RootName(), name, didYouMean(name, names), strings.Join(names, ", "))
+}
+
+// named checks var.NAME and local.NAME.
+func (f *finder) named(t hcl.Traversal, what string, in map[string]*node) {
+	name, ok := attrName(t, 1)
+	if !ok {
+		f.errorf(t, invalidReference, "%s must be followed by a dot and the name of a %s.", t.RootName(), what)
+		return
+	}
+	to := in[name]
+	if to == nil {
+		hint := didYouMean(name, keysOf(in))
+		if hint == "" && what == "variable" {
+			hint = fmt.Sprintf(" Declare it with a block: variable %q {}", name)
+		}
+		f.errorf(t, "Reference to undeclared "+what, "There is no %s %q.%s", what, name, hint)
+		return
+	}
+	f.refs = append(f.refs, ref{to: to, rng: t.SourceRange()})
+}
+
+var rootNames = []string{"var", "local", "data", "each", "count", "path", "iexecform"}
+
+// resource checks TYPE.NAME and data.TYPE.NAME with what follows.
+func (f *finder) resource(t hcl.Traversal, index *hclsyntax.IndexExpr) {
+	to, inst, rest := f.block(t)
+	if to == nil {
+		return
+	}
+	r := ref{to: to, rng: t.SourceRange(), expansion: f.scope.expansion}
+	keyed := !inst.Key.IsZero()
+	if index != nil && len(rest) == 0 && !keyed {
+		r.mode, r.expr = refExpr, index.Key
+		for _, v := range index.Key.Variables() {
+			if f.isLocal(v.RootName()) {
+				r.mode, r.expr = refAll, nil // the key changes within the expression
+			}
+		}
+		rest, keyed = f.rest[index], true
+	} else if keyed {
+		r.mode, r.key = refKey, inst.Key
+	}
+	switch {
+	case !to.expanded():
+		if keyed && to.body != nil {
+			f.errorf(t, invalidReference, "%s has no count or for_each, so there is one instance only. Leave the index out: %s", to.name, to.name)
+			return
+		}
+		r.mode, r.key = refKey, addr.Key{}
+		f.attribute(t, to, rest)
+	case keyed && inst.Key.IsInt() && to.count == nil:
+		f.errorf(t, invalidReference, "%s has for_each, so its instances have strings as keys. Write for example %s[each.key].", to.name, to.name)
+	case keyed && r.mode == refKey && !inst.Key.IsInt() && to.count != nil:
+		f.errorf(t, invalidReference, "%s has count, so its instances have numbers as keys. Write for example %s[0].", to.name, to.name)
+	case keyed:
+		f.attribute(t, to, rest)
+	default:
+		if name, ok := attrName(rest, 0); ok {
+			how, key := "for_each", "each.key"
+			if to.count != nil {
+				how, key = "count", "count.index"
+			}
+			f.errorf(t, "Missing instance key", "%s has %s, so an attribute belongs to one of its instances. Write %s[KEY].%s, where KEY may be %s in a block with %s.",
+				to.name, how, to.name, name, key, how)
+			return
+		}
+	}
+	f.refs = append(f.refs, r)
+}
+
+// block finds the block that a traversal starts with. The node is nil after an error.
+func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
+	root := t.RootName()
+	inst, rest, ok := addr.FromTraversal(t)
+	c := f.config
+	if !ok {
+		types, form := c.schemas.ResourceTypes(), root+".NAME"
+		if root == "data" {
+			types, form = nil, "data.TYPE.NAME"
+		} else if c.schemas.ResourceTable(root) == nil {
+			types = append(types, rootNames...)
+			f.errorf(t, invalidReference, "%q is not a value or the name of a resource type.%s Text must be in quotes.", root, didYouMean(root, types))
+			return nil, inst, nil
+		}
+		f.errorf(t, invalidReference, "A reference to a resource or data block must name the block: %s", form)
+		return nil, inst, nil
+	}
+	if to := c.resources[inst.Resource]; to != nil {
+		return to, inst, rest
+	}
+	r := inst.Resource
+	known, types := c.schemas.ResourceTable(r.Type) != nil, c.schemas.ResourceTypes()
+	if r.Mode == addr.Data {
+		known, types = c.schemas.DataTable(r.Type) != nil, c.schemas.DataTypes()
+	}
+	other := addr.Resource{Mode: addr.Data - r.Mode, Type: r.Type, Name: r.Name}
+	switch {
+	case c.resources[other] != nil:
+		f.errorf(t, "Reference to undeclared block", "There is no %s. Did you mean %s?", r, other)
+	case known:
+		f.errorf(t, "Reference to undeclared block", "There is no %s.%s", r, f.otherBlock(r))
+	case r.Mode == addr.Data:
+		f.errorf(t, invalidReference, "There is no data source type %q.%s", r.Type, didYouMean(r.Type, types))
+	default:
+		f.errorf(t, invalidReference, "%q is neither the name of a resource type nor one of %s.%s",
+			root, strings.Join(rootNames, ", "), didYouMean(root, append(types, rootNames...)))
+	}
+	return nil, inst, nil
+}
+
+func (f *finder) otherBlock(r addr.Resource) string {
+	var names []string
+	for other := range f.config.resources {
+		if other.Type == r.Type && other.Mode == r.Mode {
+			names = append(names, other.Name)
+		}
+	}
+	if s := suggestion(r.Name, names); s != "" {
+		r.Name = s
+		return " Did you mean " + r.String() + "?"
+	}
+	return ""
+}
+
+// attribute checks the attribute that follows an instance.
+func (f *finder) attribute(t hcl.Traversal, to *node, rest hcl.Traversal) {
+	name, ok := attrName(rest, 0)
+	if !ok || to.body == nil {
+		return
+	}
+	table := to.body.table
+	if table.Attr(name) != nil {
+		return
+	}
+	names := make([]string, 0, len(table.Attrs)+len(table.Blocks))
+	for _, a := range table.Attrs {
+		names = append(names, a.Name)
+	}
+	for _, b := range table.Blocks {
+		if b.Name == name {
+			return
+		}
+		names = append(names, b.Name)
+	}
+	d := failure(rest[0].SourceRange().Ptr(), "Unsupported attribute", "%s has no attribute %q.%s", table.Type, name, didYouMean(name, names))
+	d.Context = hcl.RangeBetween(t.SourceRange(), rest.SourceRange()).Ptr()
+	f.diags = append(f.diags, d)
+}
+
+// resolve finds and checks all references.
+func (l *loader) resolve() {
+	for _, n := range l.nodes { // which grows by the implied providers
+		l.resolveNode(n)
+	}
+	for _, n := range l.nodes {
+		seen := map[*node]bool{}
+		for _, r := range n.refs {
+			if !seen[r.to] {
+				seen[r.to] = true
+				n.deps = append(n.deps, r.to)
+				r.to.users = append(r.to.users, n)
+			}
+		}
+	}
+}
+
+func (l *loader) resolveNode(n *node) {
+	switch n.kind {
+	case variableNode:
+		for _, v := range n.variable.validations {
+			l.use(&node{}, v.condition, scope{variablesOnly: true})
+			l.use(&node{}, v.message, scope{variablesOnly: true})
+		}
+	case localNode, outputNode:
+		l.use(n, n.expr, scope{})
+	case dataNode, resourceNode:
+		if n.count != nil {
+			l.use(n, n.count, scope{expansion: true})
+		}
+		if n.forEach != nil {
+			l.useForEach(n)
+		}
+		l.useProvider(n)
+	}
+	if n.body != nil {
+		s := scope{each: n.forEach != nil, count: n.count != nil}
+		for _, b := range n.body.attrs {
+			l.use(n, b.expr, s)
+		}
+		for _, inner := range n.body.blocks {
+			for _, b := range inner.attrs {
+				l.use(n, b.expr, s)
+			}
+		}
+	}
+	for _, expr := range n.dependsOn {
+		l.useDependsOn(n, expr)
+	}
+	if n.eachValue {
+		for i := range n.refs { // the instances get their values from there
+			n.refs[i].expansion = false
+		}
+	}
+}
+
+func (l *loader) use(n *node, expr hcl.Expression, s scope) {
+	f := l.find(expr, s)
+	n.refs = append(n.refs, f.refs...)
+	n.eachValue = n.eachValue || f.each
+	if len(f.diags) > 0 {
+		l.diags = append(l.diags, f.diags...)
+		l.broken[expr] = true
+	}
+}
+
+// useForEach resolves for_each. Over a whole block, each instance refers to the instance of the same key only.
+func (l *loader) useForEach(n *node) {
+	at := len(n.refs)
+	l.use(n, n.forEach, scope{expansion: true})
+	t, diags := hcl.AbsTraversalForExpr(n.forEach)
+	if diags.HasErrors() || len(n.refs) != at+1 {
+		return
+	}
+	if _, rest, ok := addr.FromTraversal(t); ok && len(rest) == 0 && n.refs[at].mode == refAll && n.refs[at].to.forEach != nil {
+		n.refs[at].mode = refEach
+	}
+}
+
+func (l *loader) useDependsOn(n *node, expr hcl.Expression) {
+	t, diags := hcl.AbsTraversalForExpr(expr)
+	if diags.HasErrors() {
+		l.diags = append(l.diags, diags...)
+		return
+	}
+	f := &finder{config: l.Config}
+	to, inst, rest := f.block(t)
+	switch {
+	case to == nil:
+	case len(rest) > 0:
+		f.errorf(t, "Invalid depends_on", "depends_on takes resource and data blocks or instances of them, not their attributes. Write %s", inst)
+	case inst.Key.IsZero() && to.expanded():
+		n.refs = append(n.refs, ref{to: to, rng: t.SourceRange()})
+	case !inst.Key.IsZero() && !to.expanded() && to.body != nil:
+		f.errorf(t, "Invalid depends_on", "%s has no count or for_each, so there is one instance only. Leave the index out.", to.name)
+	default:
+		n.refs = append(n.refs, ref{to: to, mode: refKey, key: inst.Key, rng: t.SourceRange()})
+	}
+	l.diags = append(l.diags, f.diags...)
+}
+
+// providerName is the provider that a type belongs to: the part of its name before the first "_".
+func providerName(typ string) string {
+	name, _, _ := strings.Cut(typ, "_")
+	return name
+}
+
+// useProvider finds the provider configuration of a resource or data block.
+func (l *loader) useProvider(n *node) {
+	if n.body == nil {
+		return
+	}
+	n.provider.Name = providerName(n.address.Type)
+	rng := n.rng
+	if attr := n.providerExpr; attr != nil {
+		rng = attr.Expr.Range()
+		t, diags := hcl.AbsTraversalForExpr(attr.Expr)
+		if diags.HasErrors() || len(t) > 2 {
+			l.errorf(rng.Ptr(), "Invalid provider", "provider takes the name of a provider configuration, such as %s or %s.ALIAS, without quotes.", n.provider, n.provider)
+			return
+		}
+		if t.RootName() != n.provider.Name {
+			l.errorf(rng.Ptr(), "Invalid provider", "%s belongs to provider %s, not to %s. Write %s or %s.ALIAS.",
+				n.address.Type, n.provider.Name, t.RootName(), n.provider.Name, n.provider.Name)
+			return
+		}
+		n.provider.Alias, _ = attrName(t, 1)
+	}
+	to := l.providers[n.provider]
+	if to == nil && n.provider.Alias != "" {
+		l.errorf(rng.Ptr(), "Reference to undeclared provider", "There is no configuration of provider %s.%s Declare it with a block: provider %q { alias = %q }",
+			n.provider, l.otherProvider(n.provider), n.provider.Name, n.provider.Alias)
+		return
+	}
+	if to == nil {
+		to = l.append(&node{kind: providerNode, name: n.provider.Name, provider: n.provider})
+		l.providers[n.provider] = to
+	}
+	n.refs = append(n.refs, ref{to: to, rng: rng})
+}
+
+func (l *loader) otherProvider(p addr.Provider) string {
+	var aliases []string
+	for other := range l.providers {
+		if other.Name == p.Name && other.Alias != "" {
+			aliases = append(aliases, other.Alias)
+		}
+	}
+	if s := suggestion(p.Alias, aliases); s != "" {
+		return fmt.Sprintf(" Did you mean %s.%s?", p.Name, s)
+	}
+	return ""
+}
+
+// providerTable is the table of an implied provider.
+func (c *Config) providerTable(p addr.Provider) *schema.Table {
+	if t := c.schemas.ProviderTable(p.Name); t != nil {
+		return t
+	}
+	return &schema.Table{Type: p.Name}
+}

@@ -1,0 +1,135 @@
+package config
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/addr"
+)
+
+// selection is which part of the graph an evaluation covers: per node, all or some keys.
+type selection struct {
+	whole bool // everything
+	nodes map[*node]*selected
+}
+
+type selected struct {
+	all  bool
+	keys map[addr.Key]bool
+}
+
+func (s *selection) has(n *node) bool { return s.whole || s.nodes[n] != nil }
+
+func (s *selection) hasKey(n *node, key addr.Key) bool {
+	if s.whole {
+		return true
+	}
+	at := s.nodes[n]
+	return at != nil && (at.all || at.keys[key])
+}
+
+// selectNodes finds what a request covers. Unknown targets are errors.
+func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
+	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly, nodes: map[*node]*selected{}}
+	if s.whole {
+		return s, nil
+	}
+	var diags hcl.Diagnostics
+	for _, p := range c.providers {
+		if p.body != nil {
+			s.add(p, addr.Key{}, true)
+		}
+	}
+	for _, target := range req.Targets {
+		n := c.resources[target.Resource]
+		switch {
+		case req.ProvidersOnly:
+		case n == nil:
+			f := finder{config: c}
+			diags = append(diags, failure(nil, "Unknown target", "There is no %s in the configuration.%s", target.Resource, f.otherBlock(target.Resource)))
+		case !target.Key.IsZero() && (!n.expanded() || target.Key.IsInt() != (n.count != nil)):
+			diags = append(diags, failure(nil, "Unknown target", "%s has no instance %s. %s", n.name, target.Key, keyForm(n)))
+		default:
+			s.add(n, target.Key, target.Key.IsZero())
+		}
+	}
+	if !req.ProvidersOnly && !diags.HasErrors() {
+		s.addOutputs(c)
+	}
+	return s, diags
+}
+
+func keyForm(n *node) string {
+	switch {
+	case n.count != nil:
+		return "It has count, so its instances are " + n.name + "[0] and so on."
+	case n.forEach != nil:
+		return "It has for_each, so its instances are " + n.name + `["KEY"].`
+	}
+	return "It has no count or for_each: leave the key out."
+}
+
+// add selects an instance, or all, of a node and what that refers to.
+func (s *selection) add(n *node, key addr.Key, all bool) {
+	all = all || !n.expanded()
+	at := s.nodes[n]
+	if at == nil {
+		at = &selected{keys: map[addr.Key]bool{}}
+		s.nodes[n] = at
+	}
+	if at.all || !all && at.keys[key] {
+		return
+	}
+	at.all = at.all || all
+	at.keys[key] = true
+	var ctx *hcl.EvalContext
+	if !all {
+		ctx = keyContext(&hcl.EvalContext{}, key, cty.DynamicVal)
+	}
+	for _, r := range n.refs {
+		switch {
+		case r.mode == refKey:
+			s.add(r.to, r.key, false)
+			continue
+		case r.mode == refEach && !all:
+			s.add(r.to, key, false)
+			continue
+		case r.mode == refExpr && !all:
+			if v, diags := r.expr.Value(ctx); !diags.HasErrors() {
+				if k, ok := keyOf(r.to, v); ok {
+					s.add(r.to, k, false)
+					continue
+				}
+			}
+		}
+		s.add(r.to, addr.Key{}, true)
+	}
+}
+
+// addOutputs selects the outputs that refer to nothing outside of the selection.
+func (s *selection) addOutputs(c *Config) {
+	covered := map[*node]bool{}
+	var covers func(n *node) bool
+	covers = func(n *node) bool {
+		if done, seen := covered[n]; seen {
+			return done
+		}
+		ok := true
+		for _, r := range n.refs {
+			switch {
+			case r.to.kind == localNode:
+				ok = ok && covers(r.to)
+			case r.to.instantiable():
+				at := s.nodes[r.to]
+				ok = ok && at != nil && (at.all || r.mode == refKey && at.keys[r.key])
+			}
+		}
+		covered[n] = ok
+		return ok
+	}
+	for _, n := range c.outputs {
+		if covers(n) {
+			s.add(n, addr.Key{}, true)
+		}
+	}
+}
