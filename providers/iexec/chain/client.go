@@ -178,26 +178,50 @@ func (c *Client) Balance(ctx context.Context, addr common.Address) (*big.Int, er
 // GasPrice suggests fees for a transaction sent now: the node's tip, and twice the base fee plus the tip as the cap, which
 // lasts through six full blocks.
 func (c *Client) GasPrice(ctx context.Context) (Fees, error) {
-	head, err := c.Head(ctx)
-	if err != nil {
-		return Fees{}, err
+	var read feeRead
+	elems := read.elems()
+	if err := c.batch(ctx, elems); err != nil {
+		return Fees{}, fmt.Errorf("read the gas price: %w", err)
 	}
-	var price hexutil.Big
-	if head.BaseFee == nil {
-		if err := c.call(ctx, "read the gas price", &price, "eth_gasPrice"); err != nil {
-			return Fees{}, err
+	return read.fees(c, elems)
+}
+
+// feeRead is what fees are made from; one batch reads it.
+type feeRead struct {
+	block      *blockJSON
+	tip, price hexutil.Big
+}
+
+func (r *feeRead) elems() []rpc.BatchElem {
+	return []rpc.BatchElem{
+		{Method: "eth_getBlockByNumber", Args: []any{"latest", false}, Result: &r.block},
+		{Method: "eth_maxPriorityFeePerGas", Result: &r.tip},
+		{Method: "eth_gasPrice", Result: &r.price},
+	}
+}
+
+// fees reads the answers to elems. A node that knows no tip method asks for no tip.
+func (r *feeRead) fees(c *Client, elems []rpc.BatchElem) (Fees, error) {
+	needed := elems[:1]
+	if r.block != nil && r.block.BaseFee == nil {
+		needed = []rpc.BatchElem{elems[0], elems[2]}
+	} else if !isMethodMissing(elems[1].Error) {
+		needed = elems[:2]
+	}
+	for _, e := range needed {
+		if e.Error != nil {
+			return Fees{}, fmt.Errorf("read the gas price: %w", c.itemError(e.Error))
 		}
-		return Fees{Cap: price.ToInt()}, nil
 	}
-	if err := c.call(ctx, "read the suggested tip", &price, "eth_maxPriorityFeePerGas"); err != nil {
-		if !isMethodMissing(err) {
-			return Fees{}, err
-		}
-		price = hexutil.Big{} // then the node asks for none
+	switch {
+	case r.block == nil:
+		return Fees{}, fmt.Errorf("read the gas price: %s has no newest block; it may be out of sync", c.url)
+	case r.block.BaseFee == nil:
+		return Fees{Cap: r.price.ToInt()}, nil
 	}
-	tip := price.ToInt()
-	fee := new(big.Int).Lsh(head.BaseFee, 1)
-	return Fees{Base: head.BaseFee, Cap: fee.Add(fee, tip), Tip: tip}, nil
+	base, tip := r.block.BaseFee.ToInt(), r.tip.ToInt()
+	most := new(big.Int).Lsh(base, 1)
+	return Fees{Base: base, Cap: most.Add(most, tip), Tip: tip}, nil
 }
 
 // blockTag is the JSON-RPC name of block, or of the pinned block, or "latest".
@@ -215,17 +239,24 @@ func (c *Client) blockTag(block *big.Int) string {
 	return hexutil.EncodeBig(block)
 }
 
+// blockJSON is a block, as far as it matters here.
+type blockJSON struct {
+	Number  *hexutil.Big `json:"number"`
+	Hash    common.Hash  `json:"hash"`
+	BaseFee *hexutil.Big `json:"baseFeePerGas"`
+}
+
 func (c *Client) block(ctx context.Context, op, tag string) (Head, error) {
-	var b *struct {
-		Number  *hexutil.Big `json:"number"`
-		Hash    common.Hash  `json:"hash"`
-		BaseFee *hexutil.Big `json:"baseFeePerGas"`
-	}
+	var b *blockJSON
 	if err := c.call(ctx, op, &b, "eth_getBlockByNumber", tag, false); err != nil {
 		return Head{}, err
 	}
 	if b == nil || b.Number == nil {
 		return Head{}, fmt.Errorf("%s: %s has no block %s; it may be out of sync", op, c.url, tag)
 	}
-	return Head{Number: b.Number.ToInt(), Hash: b.Hash, BaseFee: (*big.Int)(b.BaseFee)}, nil
+	return b.head(), nil
+}
+
+func (b *blockJSON) head() Head {
+	return Head{Number: b.Number.ToInt(), Hash: b.Hash, BaseFee: (*big.Int)(b.BaseFee)}
 }

@@ -52,4 +52,6 @@ func (s *KeySigner) SignTx(_ context.Context, tx *types.Transaction, chainID *bi
 }
 
 // Format prints the address, whatever the verb.
-func (s KeySigner) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "signer of "+s.address.Hex()) }
+func (s KeySigner) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "signer of "+s.address.Hex())
+}

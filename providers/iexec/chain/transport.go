@@ -175,7 +175,7 @@ func isItemTransient(err error) bool {
 	}
 	text := strings.ToLower(answer.Error())
 	return strings.Contains(text, "rate limit") || strings.Contains(text, "too many requests") ||
-		strings.Contains(text, "header not found") || strings.Contains(text, "unknown block")
+		strings.Contains(text, "header not found") || strings.Contains(text, "indexing is in progress") || strings.Contains(text, "unknown block")
 }
 
 func isTransient(err error) bool {
