@@ -35,7 +35,7 @@ type contracts func(name string) ([]byte, error)
 // artifact is a contract's creation code and interface.
 type artifact struct {
 	ABI      json.RawMessage // parsed where needed: the library's has types that only Solidity knows
-	Bytecode string // 0x hex, with placeholders of libraries
+	Bytecode string          // 0x hex, with placeholders of libraries
 }
 
 // read returns the artifact at a path such as artifacts/contracts/Diamond.sol/Diamond.json.

@@ -3,16 +3,25 @@
 package localnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
+	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/crypto"
 
+	"github.com/iexecform/iexecform/providers/iexec/localnet/orderbook"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
@@ -23,7 +32,8 @@ type Options struct {
 	BlockTime             time.Duration // a block each BlockTime; 0 makes one as soon as a transaction arrives
 	Contracts             string        // directory with the tarball of the npm package @iexec/poco, or the package unpacked; "" has npm fetch it
 	MaxOpenOrders         int           // the market's limit of open orders by wallet and kind; 0 is its default, 50; negative is none
-	Log                   *slog.Logger  // nil is quiet
+	RateLimit             orderbook.RateLimit
+	Log                   *slog.Logger // of what goes wrong inside; nil is quiet
 }
 
 // Info is what a client of the network needs to know.
@@ -49,37 +59,109 @@ type Account struct {
 
 // Network is a running network.
 type Network struct {
-	info  Info
-	chain *chain
+	info   Info
+	closes []func() error // in reverse order
 }
 
 // Start starts a network and returns when it is ready. SIDE EFFECTS: listens on three ports, writes to DataDir, and where
 // the contracts are in neither Contracts nor the user's cache has npm fetch them.
 func Start(ctx context.Context, opts Options) (*Network, error) {
-	local := poco.Localnet()
-	opts.RPC = orDefault(opts.RPC, "127.0.0.1:8545")
 	n := &Network{}
-	dir := ""
-	if opts.DataDir != "" {
-		dir = filepath.Join(opts.DataDir, "chain")
-	}
-	var err error
-	if n.chain, err = openChain(opts.RPC, dir); err != nil {
-		return nil, err
-	}
-	if err := n.chain.setup(ctx, opts.Contracts); err != nil {
+	if err := n.start(ctx, opts); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
-	n.chain.mine(opts.BlockTime)
-	at := localAddresses()
+	return n, nil
+}
+
+func (n *Network) start(ctx context.Context, opts Options) error {
+	local, at := poco.Localnet(), localAddresses()
+	defaults := func(addr, url string) string { return cmp.Or(addr, strings.TrimPrefix(url, "http://")) }
+	opts.RPC, opts.Market, opts.Registry = defaults(opts.RPC, local.RPC), defaults(opts.Market, local.Market), cmp.Or(opts.Registry, local.Registry)
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, addr := range []string{opts.RPC, opts.Market, opts.Registry} {
+		if _, _, err := splitAddr(addr); err != nil {
+			return err
+		}
+	}
+	kept := func(name string) string { return "" }
+	if opts.DataDir != "" {
+		if err := os.MkdirAll(opts.DataDir, 0o755); err != nil {
+			return fmt.Errorf("make the data directory: %w", err)
+		}
+		kept = func(name string) string { return filepath.Join(opts.DataDir, name) }
+	}
+
+	chain, err := openChain(opts.RPC, kept("chain"))
+	if err != nil {
+		return err
+	}
+	n.closes = append(n.closes, chain.close)
+	if err := chain.setup(ctx, opts.Contracts); err != nil {
+		return err
+	}
+	chain.mine(opts.BlockTime)
+
+	market, err := orderbook.New(ctx, orderbook.Config{
+		Chain:  chain,
+		Domain: local.Domain(),
+		Registries: map[*poco.Kind]common.Address{
+			poco.AppOrder: at.appRegistry, poco.DatasetOrder: at.datasetRegistry, poco.WorkerpoolOrder: at.workerpoolRegistry,
+		},
+		File:          kept("market.jsonl"),
+		MaxOpenOrders: opts.MaxOpenOrders,
+		RateLimit:     opts.RateLimit,
+		Log:           opts.Log,
+	})
+	if err != nil {
+		return err
+	}
+	n.closes = append(n.closes, market.Close)
+	marketAddr, err := n.serve(opts.Market, market)
+	if err != nil {
+		return err
+	}
+
+	images, closeImages, err := newRegistry(kept("registry"))
+	if err != nil {
+		return err
+	}
+	n.closes = append(n.closes, closeImages)
+	registryAddr, err := n.serve(opts.Registry, images)
+	if err != nil {
+		return err
+	}
+	sample, err := pushSample(ctx, registryAddr)
+	if err != nil {
+		return err
+	}
+
 	n.info = Info{
-		ChainID: local.ID, RPCURL: n.chain.stack.HTTPEndpoint(), Hub: at.hub, RLC: at.token,
+		ChainID: local.ID, RPCURL: chain.stack.HTTPEndpoint(), Hub: at.hub, RLC: at.token,
 		AppRegistry: at.appRegistry, DatasetRegistry: at.datasetRegistry, WorkerpoolRegistry: at.workerpoolRegistry,
+		MarketURL: "http://" + marketAddr, Registry: registryAddr, SampleImage: sample,
 	}
 	for _, a := range poco.DevAccounts() {
 		n.info.Accounts = append(n.info.Accounts, Account{Address: a.Address, PrivateKey: hexutil.Encode(crypto.FromECDSA(a.Key))})
 	}
-	return n, nil
+	return nil
+}
+
+// serve serves HTTP at addr until Close and returns the address with the port that it got.
+func (n *Network) serve(addr string, handler http.Handler) (string, error) {
+	host, port, err := splitAddr(addr)
+	if err != nil {
+		return "", err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return "", fmt.Errorf("listen: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(listener) }() // always ends with ErrServerClosed
+	n.closes = append(n.closes, server.Close)
+	return listener.Addr().String(), nil
 }
 
 // Info returns where the network is and who owns what.
@@ -87,12 +169,10 @@ func (n *Network) Info() Info { return n.info }
 
 // Close stops the network. What is in DataDir stays.
 func (n *Network) Close() error {
-	return n.chain.close()
-}
-
-func orDefault(text, otherwise string) string {
-	if text == "" {
-		return otherwise
+	var errs []error
+	for _, closing := range slices.Backward(n.closes) {
+		errs = append(errs, closing())
 	}
-	return text
+	n.closes = nil
+	return errors.Join(errs...)
 }

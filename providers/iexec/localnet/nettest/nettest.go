@@ -1,0 +1,211 @@
+// Package nettest gives tests a local network, and the other side of a sale: a buyer, and a new owner.
+package nettest
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	"strconv"
+	"testing"
+
+	"github.com/ethereum/go-ethereum"
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/ethclient"
+
+	"github.com/iexecform/iexecform/providers/iexec/localnet"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// The accounts that the helpers use of poco.DevAccounts. Tests had better use others, as nonces are not shared out.
+const (
+	WorkerpoolOwner = 8
+	Buyer           = 9
+)
+
+// Start starts an in-memory network on free ports, which ends with the test.
+func Start(t testing.TB, opts ...func(*localnet.Options)) *localnet.Network {
+	t.Helper()
+	options := localnet.Options{RPC: "127.0.0.1:0", Market: "127.0.0.1:0", Registry: "127.0.0.1:0"}
+	for _, opt := range opts {
+		opt(&options)
+	}
+	n, err := localnet.Start(t.Context(), options)
+	if err != nil {
+		t.Fatalf("start the local network: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("close the local network: %v", err)
+		}
+	})
+	return n
+}
+
+// Chain is the network as a chain of the protocol, with its real ports.
+func Chain(n *localnet.Network) poco.Chain {
+	c, info := poco.Localnet(), n.Info()
+	c.RPC, c.Market, c.Registry = info.RPCURL, info.MarketURL, info.Registry
+	return c
+}
+
+// Client is a client of the network's chain, which ends with the test.
+func Client(t testing.TB, n *localnet.Network) *ethclient.Client {
+	t.Helper()
+	client, err := ethclient.DialContext(t.Context(), n.Info().RPCURL)
+	if err != nil {
+		t.Fatalf("dial the local network: %v", err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// Send sends a transaction and returns its receipt. The error tells why it would revert; then nothing is sent.
+func Send(t testing.TB, n *localnet.Network, from *ecdsa.PrivateKey, to common.Address, data []byte) (*types.Receipt, error) {
+	t.Helper()
+	return send(t.Context(), Client(t, n), from, to, data)
+}
+
+func send(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey, to common.Address, data []byte) (*types.Receipt, error) {
+	sender := crypto.PubkeyToAddress(from.PublicKey)
+	gas, err := client.EstimateGas(ctx, ethereum.CallMsg{From: sender, To: &to, Data: data})
+	if err != nil {
+		return nil, fmt.Errorf("transaction from %s to %s: %w", sender, to, err)
+	}
+	nonce, err := client.PendingNonceAt(ctx, sender)
+	if err != nil {
+		return nil, err
+	}
+	chainID := new(big.Int).SetUint64(poco.Localnet().ID)
+	tx, err := types.SignNewTx(from, types.LatestSignerForChainID(chainID), &types.DynamicFeeTx{
+		ChainID: chainID, Nonce: nonce, To: &to, Data: data, Gas: gas + gas/2,
+		GasTipCap: big.NewInt(1), GasFeeCap: big.NewInt(10_000_000_000),
+	})
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := client.SendTransactionSync(ctx, tx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("transaction from %s to %s: %w", sender, to, err)
+	}
+	if receipt.Status != types.ReceiptStatusSuccessful {
+		return receipt, fmt.Errorf("transaction %s from %s to %s reverted", tx.Hash(), sender, to)
+	}
+	return receipt, nil
+}
+
+// CreateApp registers an app of the account and returns its address.
+func CreateApp(t testing.TB, n *localnet.Network, owner poco.Account, app poco.App) common.Address {
+	t.Helper()
+	registry := n.Info().AppRegistry
+	if _, err := Send(t, n, owner.Key, registry, poco.PackCreateApp(owner.Address, app)); err != nil {
+		t.Fatalf("create app: %v", err)
+	}
+	return app.Address(registry, owner.Address)
+}
+
+// AppOrder is an unrestricted order for the app with a new salt and the tag tee,tdx; price in nRLC.
+func AppOrder(app common.Address, price, volume uint64) poco.Order {
+	o := poco.AppOrder.Zero()
+	o["app"] = app.Hex()
+	o["appprice"] = strconv.FormatUint(price, 10)
+	o["volume"] = strconv.FormatUint(volume, 10)
+	o["tag"] = common.BigToHash(big.NewInt(9)).Hex()
+	o["salt"] = salt()
+	return o
+}
+
+func salt() string {
+	var s common.Hash
+	_, _ = rand.Read(s[:]) // never fails
+	return s.Hex()
+}
+
+// Sign signs an order for the network's hub.
+func Sign(t testing.TB, signer poco.Account, k *poco.Kind, o poco.Order) poco.SignedOrder {
+	t.Helper()
+	hash, err := poco.Localnet().Domain().OrderHash(k, o)
+	if err != nil {
+		t.Fatalf("sign %s: %v", k.Noun, err)
+	}
+	sign, err := poco.Sign(signer.Key, hash)
+	if err != nil {
+		t.Fatalf("sign %s: %v", k.Noun, err)
+	}
+	return poco.SignedOrder{Order: o, Sign: sign}
+}
+
+// Buy matches volume of the order as a stranger who holds a copy of it would: with a workerpool and a request made to fit,
+// paying its price. The error tells why the hub refuses, as in iExecV5-matchOrders-0x60. SIDE EFFECTS: creates a
+// workerpool once, deposits the price, makes a deal.
+func Buy(t testing.TB, n *localnet.Network, app poco.SignedOrder, volume uint64) error {
+	t.Helper()
+	ctx, client, info := t.Context(), Client(t, n), n.Info()
+	buyer, pool := poco.DevAccounts()[Buyer], poco.DevAccounts()[WorkerpoolOwner]
+	workerpool := createWorkerpool(t, n, client, pool)
+
+	request, supply := poco.RequestOrder.Zero(), poco.WorkerpoolOrder.Zero()
+	supply["workerpool"] = workerpool.Hex()
+	for name, value := range map[string]string{
+		"app": app.Order["app"], "appmaxprice": app.Order["appprice"], "workerpool": workerpool.Hex(),
+		"requester": buyer.Address.Hex(), "beneficiary": buyer.Address.Hex(),
+	} {
+		request[name] = value
+	}
+	for _, o := range []poco.Order{request, supply} {
+		o["volume"], o["tag"], o["salt"] = strconv.FormatUint(volume, 10), app.Order["tag"], salt()
+	}
+	data, err := poco.PackMatchOrders(app, poco.SignedOrder{Order: poco.DatasetOrder.Zero()},
+		Sign(t, pool, poco.WorkerpoolOrder, supply), Sign(t, buyer, poco.RequestOrder, request))
+	if err != nil {
+		return err
+	}
+
+	price, ok := new(big.Int).SetString(app.Order["appprice"], 10)
+	if !ok {
+		return fmt.Errorf("buy: appprice %q is not an integer", app.Order["appprice"])
+	}
+	if cost := price.Mul(price, new(big.Int).SetUint64(volume)); cost.Sign() > 0 {
+		deposit, err := poco.TokenABI().Pack("approveAndCall", info.Hub, cost, []byte{})
+		if err != nil {
+			return err
+		}
+		if _, err := send(ctx, client, buyer.Key, info.RLC, deposit); err != nil {
+			return fmt.Errorf("deposit the price: %w", err)
+		}
+	}
+	if _, err := send(ctx, client, buyer.Key, info.Hub, data); err != nil {
+		return fmt.Errorf("match orders: %w", err)
+	}
+	return nil
+}
+
+// createWorkerpool creates the buyer's workerpool if it isn't there yet.
+func createWorkerpool(t testing.TB, n *localnet.Network, client *ethclient.Client, owner poco.Account) common.Address {
+	t.Helper()
+	registry, workerpool := n.Info().WorkerpoolRegistry, poco.Workerpool{Description: "nettest"}
+	address := workerpool.Address(registry, owner.Address)
+	code, err := client.CodeAt(t.Context(), address, nil)
+	if err != nil {
+		t.Fatalf("look for the workerpool: %v", err)
+	}
+	if len(code) > 0 {
+		return address
+	}
+	if _, err := send(t.Context(), client, owner.Key, registry, poco.PackCreateWorkerpool(owner.Address, workerpool)); err != nil {
+		t.Fatalf("create workerpool: %v", err)
+	}
+	return address
+}
+
+// Transfer gives an app to another owner.
+func Transfer(t testing.TB, n *localnet.Network, app common.Address, from *ecdsa.PrivateKey, to common.Address) {
+	t.Helper()
+	owner := crypto.PubkeyToAddress(from.PublicKey)
+	if _, err := Send(t, n, from, n.Info().AppRegistry, poco.PackTransfer(owner, to, app)); err != nil {
+		t.Fatalf("transfer app %s: %v", app, err)
+	}
+}
