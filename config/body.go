@@ -109,7 +109,11 @@ func (l *loader) bind(src hcl.Body, content *hcl.BodyContent, t *schema.Table, a
 			set = append(set, binding{attr: a, expr: given.Expr, rng: given.Range, block: block})
 			continue
 		case a.Mode == schema.Required:
-			l.errorf(src.MissingItemRange().Ptr(), "Missing required attribute", "%s needs %s. Write for example: %s", t.Type, a.Name, exampleLine(t, a))
+			what := t.Type
+			if block != "" {
+				what = block + " of " + what
+			}
+			l.errorf(src.MissingItemRange().Ptr(), "Missing required attribute", "%s needs %s. Write for example: %s", what, a.Name, exampleLine(t, a))
 		}
 		rest = append(rest, a)
 	}
@@ -219,7 +223,7 @@ func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
 	if v.ContainsMarked() {
 		if !d.sensitiveOK && !b.attr.Sensitive {
 			return v, d.fail(b, "Sensitive value in a public attribute",
-				"%s of %s is set from a sensitive value, but everything in a %s is public. Use nonsensitive(...) if the value really may be seen by everyone.",
+				"%s of %s is set from a sensitive value, but everything in %s is public. Use nonsensitive(...) if the value really may be seen by everyone.",
 				b.path(), d.who, d.table.Type)
 		}
 		v, _ = v.UnmarkDeep()

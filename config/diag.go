@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"unicode"
@@ -31,7 +33,7 @@ func suggestion(given string, candidates []string) string {
 		if d := len(c) - len(given); d > maxTypos || -d > maxTypos {
 			continue
 		}
-		if d := levenshtein.Distance(given, c, nil); d < typos {
+		if d := levenshtein.Distance(given, c, nil); d < typos && d < len(given) {
 			best, typos = c, d
 		}
 	}
@@ -107,6 +109,21 @@ func keysOf[V any](m map[string]V) []string {
 	}
 	sort.Strings(keys)
 	return keys
+}
+
+// inOrder sorts diagnostics by file and place; those without a place come first.
+func inOrder(diags hcl.Diagnostics) hcl.Diagnostics {
+	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int {
+		var x, y hcl.Range
+		if a.Subject != nil {
+			x = *a.Subject
+		}
+		if b.Subject != nil {
+			y = *b.Subject
+		}
+		return cmp.Or(cmp.Compare(x.Filename, y.Filename), cmp.Compare(x.Start.Byte, y.Start.Byte), cmp.Compare(a.Summary, b.Summary))
+	})
+	return diags
 }
 
 // place is a short form of a range: file and line.

@@ -74,7 +74,7 @@ func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hc
 		slices.SortFunc(list, addr.Instance.Compare)
 	}
 	slices.SortFunc(r.Providers, compareProviders)
-	return r, e.diags
+	return r, inOrder(e.diags)
 }
 
 func (e *evaluator) setInputs(inputs map[string]cty.Value) {
@@ -142,14 +142,14 @@ func (e *evaluator) run(ctx context.Context) {
 			e.inline(ctx, n)
 			finish(n)
 		case len(data) > 0:
-			wave := data
+			wave := declared(data)
 			data = nil
 			e.wave(ctx, wave, Handler.Data)
 			for _, n := range wave {
 				finish(n)
 			}
 		case len(resources) > 0:
-			wave := resources
+			wave := declared(resources)
 			resources = nil
 			e.wave(ctx, wave, Handler.Resources)
 			for _, n := range wave {
@@ -159,6 +159,12 @@ func (e *evaluator) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// declared puts nodes in order of declaration.
+func declared(nodes []*node) []*node {
+	slices.SortFunc(nodes, func(a, b *node) int { return a.index - b.index })
+	return nodes
 }
 
 // inline evaluates a node that needs no batch.
@@ -253,7 +259,7 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 			results = append(results, make([]Result, len(batch))...)
 		}
 	}
-	for _, p := range blocks {
+	for _, p := range blocks { // results is cut along
 		at := &e.at[p.node.index]
 		for i, inst := range p.instances {
 			v := inst.Value
@@ -389,17 +395,10 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 	return p
 }
 
-// unknownTargets reports selected keys that the block doesn't have.
+// unknownTargets reports targets with keys that the block doesn't have.
 func (e *evaluator) unknownTargets(n *node, keys []addr.Key) {
-	if e.sel.whole || e.sel.nodes[n].all {
-		return
-	}
-	known := make(map[addr.Key]bool, len(keys))
-	for _, k := range keys {
-		known[k] = true
-	}
-	for k := range e.sel.nodes[n].keys {
-		if !known[k] {
+	for _, k := range e.sel.targets[n] {
+		if !slices.Contains(keys, k) {
 			e.diags = append(e.diags, failure(n.rng.Ptr(), "Unknown target", "%s has no instance %s. %s", n.name, k, keyForm(n)))
 		}
 	}
@@ -500,5 +499,4 @@ func (l *loader) checkStatic() {
 		}
 	}
 	l.diags = append(l.diags, e.diags...)
-	l.invalid = l.diags.HasErrors()
 }

@@ -68,6 +68,8 @@ func Load(dir string, s Schemas) (*Config, hcl.Diagnostics) {
 	l.resolve()
 	l.sortNodes()
 	l.checkStatic()
+	l.diags = inOrder(l.diags)
+	l.invalid = l.diags.HasErrors()
 	return l.Config, l.diags
 }
 
@@ -91,10 +93,13 @@ func (l *loader) readFiles() {
 		sum.Write(src)
 		file, diags := l.parser.ParseHCL(src, path)
 		l.diags = append(l.diags, diags...)
-		if file == nil {
+		if file != nil {
+			l.files[path] = file
+		}
+		if diags.HasErrors() { // what the file declares is uncertain: say nothing about it
+			l.incomplete = true
 			continue
 		}
-		l.files[path] = file
 		content, diags := file.Body.Content(rootSchema)
 		l.diags = append(l.diags, diags...)
 		for _, block := range content.Blocks {
@@ -160,7 +165,7 @@ func (l *loader) declare(block *hcl.Block) {
 
 func (l *loader) declareSettings(block *hcl.Block) {
 	if !l.setting.Empty() {
-		l.duplicate("iexecform block", block.DefRange, l.setting)
+		l.duplicate("the iexecform block", block.DefRange, l.setting)
 		return
 	}
 	l.setting = block.DefRange
@@ -206,7 +211,7 @@ func (l *loader) declareProvider(block *hcl.Block) {
 		l.errorf(alias.Expr.Range().Ptr(), "Invalid name", "%q cannot be an alias: it must be a name.", p.Alias)
 	}
 	if first := l.providers[p]; first != nil {
-		what := fmt.Sprintf("configuration of provider %s", p)
+		what := fmt.Sprintf("the configuration of provider %s", p)
 		if p.Alias == "" {
 			what += " without alias"
 		}
@@ -286,7 +291,7 @@ func (l *loader) append(n *node) *node {
 }
 
 func (l *loader) duplicate(what string, second, first hcl.Range) {
-	l.errorf(second.Ptr(), "Duplicate declaration", "A %s is declared at %s already. Rename or remove one of the two.", what, first)
+	l.errorf(second.Ptr(), "Duplicate declaration", "%s is declared at %s already. Rename or remove one of the two.", upperFirst(what), first)
 }
 
 // literal evaluates an attribute that may not refer to anything. It reports whether target was set.
@@ -294,7 +299,10 @@ func (l *loader) literal(attr *hcl.Attribute, target any) bool {
 	if attr == nil {
 		return false
 	}
-	diags := gohcl.DecodeExpression(attr.Expr, nil, target)
+	_, diags := attr.Expr.Value(nil)
+	if !diags.HasErrors() {
+		diags = gohcl.DecodeExpression(attr.Expr, nil, target)
+	}
 	l.diags = append(l.diags, diags...)
 	return !diags.HasErrors()
 }

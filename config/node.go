@@ -103,8 +103,10 @@ type Config struct {
 	files   map[string]*hcl.File
 	digest  string
 	empty   bool
-	invalid bool             // Load found errors
-	scope   *hcl.EvalContext // functions and path
+	invalid bool // Load found errors
+	// incomplete means that a file has syntax errors, so that a reference to something undeclared is no error.
+	incomplete bool
+	scope      *hcl.EvalContext // functions and path
 
 	nodes     []*node // in order of declaration
 	order     []*node // in order of reference, without members of cycles

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -25,6 +26,7 @@ type finder struct {
 	diags  hcl.Diagnostics
 	refs   []ref
 	each   bool // each.value occurs
+	broken bool // the expression cannot be evaluated
 
 	locals  []map[string]struct{} // names of enclosing for expressions
 	indexed map[*hclsyntax.ScopeTraversalExpr]*hclsyntax.IndexExpr
@@ -151,6 +153,10 @@ func (f *finder) named(t hcl.Traversal, what string, in map[string]*node) {
 		return
 	}
 	to := in[name]
+	if to == nil && f.config.incomplete {
+		f.broken = true
+		return
+	}
 	if to == nil {
 		hint := didYouMean(name, keysOf(in))
 		if hint == "" && what == "variable" {
@@ -238,6 +244,8 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 	}
 	other := addr.Resource{Mode: addr.Data - r.Mode, Type: r.Type, Name: r.Name}
 	switch {
+	case known && c.incomplete:
+		f.broken = true
 	case c.resources[other] != nil:
 		f.errorf(t, "Reference to undeclared block", "There is no %s. Did you mean %s?", r, other)
 	case known:
@@ -292,7 +300,7 @@ func (f *finder) attribute(t hcl.Traversal, to *node, rest hcl.Traversal) {
 
 // resolve finds and checks all references.
 func (l *loader) resolve() {
-	for _, n := range l.nodes { // which grows by the implied providers
+	for _, n := range l.nodes { // not those appended meanwhile, the implied providers, which refer to nothing
 		l.resolveNode(n)
 	}
 	for _, n := range l.nodes {
@@ -350,8 +358,8 @@ func (l *loader) use(n *node, expr hcl.Expression, s scope) {
 	f := l.find(expr, s)
 	n.refs = append(n.refs, f.refs...)
 	n.eachValue = n.eachValue || f.each
-	if len(f.diags) > 0 {
-		l.diags = append(l.diags, f.diags...)
+	l.diags = append(l.diags, f.diags...)
+	if f.broken || len(f.diags) > 0 {
 		l.broken[expr] = true
 	}
 }
@@ -376,6 +384,10 @@ func (l *loader) useDependsOn(n *node, expr hcl.Expression) {
 		return
 	}
 	f := &finder{config: l.Config}
+	if slices.Contains(rootNames, t.RootName()) && t.RootName() != "data" {
+		l.errorf(t.SourceRange().Ptr(), "Invalid depends_on", "depends_on takes resource and data blocks, and %s is none.", t.RootName())
+		return
+	}
 	to, inst, rest := f.block(t)
 	switch {
 	case to == nil:
@@ -419,6 +431,9 @@ func (l *loader) useProvider(n *node) {
 		n.provider.Alias, _ = attrName(t, 1)
 	}
 	to := l.providers[n.provider]
+	if to == nil && n.provider.Alias != "" && l.incomplete {
+		return
+	}
 	if to == nil && n.provider.Alias != "" {
 		l.errorf(rng.Ptr(), "Reference to undeclared provider", "There is no configuration of provider %s.%s Declare it with a block: provider %q { alias = %q }",
 			n.provider, l.otherProvider(n.provider), n.provider.Name, n.provider.Alias)

@@ -11,6 +11,8 @@ import (
 type selection struct {
 	whole bool // everything
 	nodes map[*node]*selected
+	// targets is the keys that were asked for by name
+	targets map[*node][]addr.Key
 }
 
 type selected struct {
@@ -30,7 +32,7 @@ func (s *selection) hasKey(n *node, key addr.Key) bool {
 
 // selectNodes finds what a request covers. Unknown targets are errors.
 func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
-	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly, nodes: map[*node]*selected{}}
+	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly, nodes: map[*node]*selected{}, targets: map[*node][]addr.Key{}}
 	if s.whole {
 		return s, nil
 	}
@@ -51,6 +53,9 @@ func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
 			diags = append(diags, failure(nil, "Unknown target", "%s has no instance %s. %s", n.name, target.Key, keyForm(n)))
 		default:
 			s.add(n, target.Key, target.Key.IsZero())
+			if !target.Key.IsZero() {
+				s.targets[n] = append(s.targets[n], target.Key)
+			}
 		}
 	}
 	if !req.ProvidersOnly && !diags.HasErrors() {
