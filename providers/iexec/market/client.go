@@ -1,0 +1,324 @@
+// Package market is a typed client of the iExec market API, the book of published orders.
+//
+// Policy. Reads are repeated while the market says 5xx or drops the connection. A write is made under a lock per wallet, as the
+// market has one challenge per wallet at a time, and with a fresh challenge after a 403 "invalid authorization", which another
+// program with the same wallet may cause. A write whose outcome is unclear is never repeated blindly: the order is looked
+// up by its hash first. Requests are held back when the market's headers say that the limit is reached; after a 429 the
+// client waits for one second more than Retry-After, which is truncated.
+package market
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/ethereum/go-ethereum/common"
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// Options tune a Client. The zero value is ready to use.
+type Options struct {
+	HTTPClient  *http.Client        // nil: one of the client's own
+	Log         *slog.Logger        // of waits and repetitions; nil: none
+	OnWait      func(time.Duration) // called before the client waits for the market's rate limit; nil: nobody
+	MaxResponse int64               // bytes per answer; 0: 64 MiB
+	Timeout     time.Duration       // of one request; 0: 30 s
+	RetryFor    time.Duration       // how long a failing request is repeated, rate limits aside; 0: 30 s, negative: never
+}
+
+// Authenticator signs for a wallet.
+type Authenticator interface {
+	Address() common.Address
+	SignHash(ctx context.Context, digest common.Hash) ([]byte, error) // 65 bytes, v 27 or 28
+}
+
+// Client is a client of one market for one chain. It is safe for concurrent use.
+type Client struct {
+	base   string
+	host   string // for messages
+	domain poco.Domain
+	http   *http.Client
+	opts   Options
+	limit  limit
+
+	mu    sync.Mutex
+	lanes map[common.Address]chan struct{} // one token each: who has it may write as the wallet
+}
+
+// New makes a client. domain has the chain's id and its hub, with which order hashes are made.
+func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, errors.New("market: market_url is not an http:// or https:// URL; set it to the base URL of the market API")
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.OnWait == nil {
+		opts.OnWait = func(time.Duration) {}
+	}
+	if opts.MaxResponse == 0 {
+		opts.MaxResponse = 64 << 20
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = 30 * time.Second
+	}
+	if opts.RetryFor == 0 {
+		opts.RetryFor = 30 * time.Second
+	}
+	c := &Client{
+		base: strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), host: u.Host,
+		domain: domain, http: opts.HTTPClient, opts: opts, lanes: map[common.Address]chan struct{}{},
+	}
+	if u.User != nil {
+		c.base = strings.Replace(c.base, "://", "://"+u.User.String()+"@", 1)
+	}
+	if c.http == nil {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = parallel
+		t.IdleConnTimeout = 4 * time.Second // the market closes idle connections after 5 s
+		c.http = &http.Client{Transport: t}
+	}
+	return c, nil
+}
+
+// Close closes idle connections.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Metrics is the last block that the market has followed: older than the chain's head means that status and remaining lag.
+func (c *Client) Metrics(ctx context.Context) (lastBlock uint64, err error) {
+	var out struct {
+		LastBlock uint64 `json:"lastBlock"`
+	}
+	return out.LastBlock, c.get(ctx, "read market metrics", "/metrics", nil, &out)
+}
+
+// Version is the version of the market's API.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	var out struct {
+		Version string `json:"version"`
+	}
+	return out.Version, c.get(ctx, "read market version", "/version", nil, &out)
+}
+
+// get performs a read, following the policy above.
+func (c *Client) get(ctx context.Context, op, path string, query url.Values, out any) error {
+	return c.retry(ctx, func() error {
+		body, err := c.send(ctx, op, http.MethodGet, path, query, nil, "")
+		if err != nil {
+			return err
+		}
+		return c.decode(op, body, out)
+	}, isUnclear)
+}
+
+func (c *Client) decode(op string, body []byte, out any) error {
+	if err := jsonv2.Unmarshal(body, out); err != nil {
+		return &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "an answer that this version doesn't understand (" + err.Error() + ")"}
+	}
+	return nil
+}
+
+// retry repeats f while again says so of its error.
+func (c *Client) retry(ctx context.Context, f func() error, again func(error) bool) error {
+	delay := &backoff.ExponentialBackOff{InitialInterval: 250 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 5 * time.Second}
+	opts := []backoff.RetryOption{
+		backoff.WithBackOff(delay), backoff.WithMaxElapsedTime(c.opts.RetryFor), backoff.WithMaxTries(6),
+		backoff.WithNotify(func(err error, d time.Duration) { c.opts.Log.Debug("market: again", "after", d, "error", err) }),
+	}
+	if c.opts.RetryFor < 0 {
+		opts = append(opts, backoff.WithMaxTries(1))
+	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := f()
+		if err != nil && !again(err) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, opts...)
+	var permanent *backoff.PermanentError
+	if errors.As(err, &permanent) {
+		return permanent.Err
+	}
+	return err
+}
+
+// send performs one request, waiting for the rate limit as long as it takes, and returns the body of a success. The error is an
+// *Error, or that of ctx.
+func (c *Client) send(ctx context.Context, op, method, path string, query url.Values, body []byte, authorization string) ([]byte, error) {
+	if query == nil {
+		query = url.Values{}
+	}
+	query.Set("chainId", c.domain.ChainID.String())
+	for {
+		if err := c.limit.wait(ctx, c.opts.OnWait); err != nil {
+			return nil, err
+		}
+		answer, err := c.exchange(ctx, op, method, c.base+path+"?"+query.Encode(), body, authorization)
+		var e *Error
+		if errors.As(err, &e) && e.Status == http.StatusTooManyRequests {
+			c.opts.Log.Debug("market: rate limit exceeded", "op", op)
+			continue // limit knows until when
+		}
+		return answer, err
+	}
+}
+
+func (c *Client) exchange(ctx context.Context, op, method, rawURL string, body []byte, authorization string) ([]byte, error) {
+	attempt, cancel := context.WithTimeout(ctx, c.opts.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(attempt, method, rawURL, bytes.NewReader(body))
+	if err != nil {
+		return nil, &Error{Op: op, Host: c.host, Text: "the request cannot be made"}
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	resp, err := c.http.Do(req)
+	if err == nil {
+		c.limit.update(resp, time.Now())
+		body, err = io.ReadAll(io.LimitReader(resp.Body, c.opts.MaxResponse+1))
+		_ = resp.Body.Close()
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		return nil, &Error{Op: op, Host: c.host, Text: rootCause(err).Error(), cause: err}
+	case int64(len(body)) > c.opts.MaxResponse:
+		return nil, &Error{Op: op, Host: c.host, Status: resp.StatusCode, Text: fmt.Sprintf("more than %d bytes", c.opts.MaxResponse)}
+	}
+	var head struct {
+		OK    *bool  `json:"ok"`
+		Error string `json:"error"`
+	}
+	if resp.StatusCode == http.StatusOK && bytes.HasPrefix(body, []byte(`{"ok":true`)) {
+		return body, nil
+	}
+	if err := jsonv2.Unmarshal(body, &head); err != nil || head.OK == nil {
+		return nil, &Error{Op: op, Host: c.host, Status: resp.StatusCode, notJSON: true, Text: excerpt(body)}
+	}
+	if resp.StatusCode != http.StatusOK || !*head.OK {
+		return nil, &Error{Op: op, Host: c.host, Status: resp.StatusCode, Text: head.Error}
+	}
+	return body, nil
+}
+
+// limit holds requests back as the market's headers say.
+type limit struct {
+	mu        sync.Mutex
+	until     time.Time // end of the present window; zero: nothing known
+	remaining int       // requests that it still allows
+}
+
+// wait returns when a request may be sent, and counts it.
+func (l *limit) wait(ctx context.Context, onWait func(time.Duration)) error {
+	for {
+		l.mu.Lock()
+		left := time.Until(l.until)
+		if left <= 0 || l.remaining > 0 {
+			l.remaining--
+			l.mu.Unlock()
+			return nil
+		}
+		l.mu.Unlock()
+		onWait(left)
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// update reads the X-RateLimit headers and Retry-After. The clocks may differ: the market's time is the Date header's.
+func (l *limit) update(resp *http.Response, now time.Time) {
+	const longest = 2 * time.Minute
+	var until time.Time
+	remaining, err := strconv.Atoi(resp.Header.Get("X-RateLimit-Remaining"))
+	reset, rerr := strconv.ParseFloat(resp.Header.Get("X-RateLimit-Reset"), 64)
+	if err == nil && rerr == nil {
+		theirs := now
+		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			if date.Sub(now).Abs() > 2*time.Second { // it has whole seconds
+				theirs = date
+			}
+		}
+		left := time.UnixMicro(int64(reset * 1e6)).Sub(theirs)
+		until = now.Add(min(max(left, 0), longest))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if resp.StatusCode == http.StatusTooManyRequests {
+		seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+		if err != nil {
+			seconds = 5
+		}
+		l.until, l.remaining = now.Add(min(time.Duration(max(seconds, 0)+1)*time.Second, longest)), 0
+		return
+	}
+	if until.IsZero() {
+		return
+	}
+	if until.Sub(l.until).Abs() < time.Second { // the same window: requests under way are counted already
+		l.remaining = min(l.remaining, remaining)
+		return
+	}
+	if until.After(l.until) {
+		l.until, l.remaining = until, remaining
+	}
+}
+
+// rootCause drops the wrappings that repeat the URL: "connection refused" is what matters.
+func rootCause(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		err = sys.Err
+	}
+	return err
+}
+
+func excerpt(body []byte) string {
+	const most = 80
+	body = bytes.TrimSpace(body)
+	switch {
+	case len(body) == 0:
+		return "nothing"
+	case body[0] == '<':
+		return "HTML"
+	case len(body) > most:
+		body = body[:most]
+	}
+	return strconv.Quote(string(body))
+}

@@ -1,0 +1,421 @@
+package market
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// Statuses of a Row.
+const (
+	Open     = "open"     // listed, can be matched
+	Filled   = "filled"   // used up
+	Canceled = "canceled" // closed on chain
+	Dead     = "dead"     // the signer no longer owns the resource, or the stake is too low
+)
+
+// Row is an order as the market stores it. Status and Remaining follow the chain with a delay.
+type Row struct {
+	OrderHash            common.Hash
+	Order                poco.Order
+	Sign                 string // hex with 0x
+	Signer               common.Address
+	Status               string
+	Remaining            *big.Int
+	PublicationTimestamp string // RFC 3339
+}
+
+const (
+	pageSize = 1000 // the most that the market gives
+	parallel = 4    // requests of one listing at a time
+)
+
+// Publish makes sure that the order is on the market and open, and returns its row. sign is the signature, hex with 0x, of auth's
+// wallet, which must own the resource. SIDE EFFECTS: publishes the order.
+func (c *Client) Publish(ctx context.Context, k *poco.Kind, order poco.Order, sign string, auth Authenticator) (Row, error) {
+	op := "publish " + k.Noun
+	hash, err := c.domain.OrderHash(k, order)
+	if err != nil {
+		return Row{}, fmt.Errorf("%s: %w", op, err)
+	}
+	op += " " + hash.Hex()
+	// The market answers 500 for ever to a signature of a wrong form.
+	sig, err := hexutil.Decode(sign)
+	if err != nil {
+		return Row{}, fmt.Errorf("%s: the signature is not hex with 0x: %w", op, err)
+	}
+	signer, err := poco.Recover(hash, sig)
+	if err != nil {
+		return Row{}, fmt.Errorf("%s: %w", op, err)
+	}
+	if signer != auth.Address() || sig[len(sig)-1] < 27 && len(sig) == 65 {
+		return Row{}, fmt.Errorf("%s: the signature is not one of %s over this order (it is %s's; v must be 27 or 28); sign it again",
+			op, auth.Address(), signer)
+	}
+	fields := make(map[string]string, len(order)+1)
+	for _, f := range k.Fields {
+		fields[f.Name] = order[f.Name]
+	}
+	fields["sign"] = sign
+	body, err := jsonv2.Marshal(map[string]any{"order": fields}, jsonv2.Deterministic(true))
+	if err != nil {
+		return Row{}, fmt.Errorf("%s: %w", op, err)
+	}
+	var row *Row
+	err = c.retry(ctx, func() error {
+		_, werr := c.write(ctx, op, http.MethodPost, "/"+k.Path, body, auth)
+		if werr != nil && !isUnclear(werr) && !isText(werr, textPublished) {
+			return werr
+		}
+		var err error
+		if row, err = c.Get(ctx, k, hash); err != nil {
+			return err
+		}
+		switch {
+		case row != nil && row.Status == Open:
+			return nil
+		case row != nil:
+			return fmt.Errorf("%s: the market has it with status %q; an order that is %s cannot be offered again: sign one with a new salt", op, row.Status, row.Status)
+		case werr != nil:
+			return werr
+		}
+		return &Error{Op: op, Host: c.host, Status: http.StatusInternalServerError, Text: "published, and then: not found"}
+	}, isUnclear)
+	if err != nil {
+		return Row{}, err
+	}
+	return *row, nil
+}
+
+// Unpublish makes sure that the order is not on the market; that it wasn't there is success. The signed order stays valid until
+// it is closed on chain. SIDE EFFECTS: unpublishes the order.
+func (c *Client) Unpublish(ctx context.Context, k *poco.Kind, hash common.Hash, auth Authenticator) error {
+	op := "unpublish " + k.Noun + " " + hash.Hex()
+	body, err := json.Marshal(map[string]string{"target": "unpublish_orderHash", "orderHash": hash.Hex()})
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return c.retry(ctx, func() error {
+		_, err := c.write(ctx, op, http.MethodPut, "/"+k.Path, body, auth)
+		switch {
+		case err == nil, isText(err, k.Noun+" with orderHash "+hash.Hex()+" is not published"):
+			return nil
+		case isUnclear(err):
+			if row, gerr := c.Get(ctx, k, hash); gerr == nil && (row == nil || row.Status != Open) {
+				return nil
+			}
+		}
+		return err
+	}, isUnclear)
+}
+
+// Get returns the order with that hash, whatever its status, or nil if the market doesn't have it. SIDE EFFECTS: none.
+func (c *Client) Get(ctx context.Context, k *poco.Kind, hash common.Hash) (*Row, error) {
+	op := "get " + k.Noun + " " + hash.Hex()
+	row := rowJSON{kind: k}
+	err := c.get(ctx, op, "/"+k.Path+"/"+hash.Hex(), nil, &row)
+	var e *Error
+	if errors.As(err, &e) && e.Status == http.StatusNotFound && e.Text == k.Noun+" not found" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if row.row.OrderHash != hash {
+		return nil, &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "another order: " + row.row.OrderHash.Hex()}
+	}
+	return &row.row, nil
+}
+
+// ListByOwner returns all open orders of a kind that owner signed, restricted ones too, in the market's order. SIDE EFFECTS: none.
+func (c *Client) ListByOwner(ctx context.Context, k *poco.Kind, owner common.Address) ([]Row, error) {
+	op := "list " + k.Path + " of " + owner.Hex()
+	// The list has no snapshot: what is published or unpublished meanwhile shifts the pages, and count doesn't add up.
+	for range 3 {
+		rows, count, err := c.list(ctx, op, k, owner)
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) == count {
+			return rows, nil
+		}
+		c.opts.Log.Debug("market: list changed while it was read", "op", op, "rows", len(rows), "count", count)
+	}
+	return nil, &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "pages that don't add up to its count; orders of this wallet are being published or unpublished: try again"}
+}
+
+// list reads all pages: the first, then as many as count says, several at a time.
+func (c *Client) list(ctx context.Context, op string, k *poco.Kind, owner common.Address) ([]Row, int, error) {
+	first, count, err := c.page(ctx, op, k, owner, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	pages := make([][]Row, max((min(count, 1_000_000)+pageSize-1)/pageSize, 1))
+	pages[0] = first
+	counts := make([]int, len(pages))
+	counts[0] = count
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i := 1; i < len(pages); i++ {
+		g.Go(func() (err error) {
+			pages[i], counts[i], err = c.page(ctx, op, k, owner, i)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, 0, err
+	}
+	if len(pages) == 1 {
+		return first, count, nil
+	}
+	seen := make(map[common.Hash]bool, count)
+	rows := slices.DeleteFunc(slices.Concat(pages...), func(r Row) bool {
+		double := seen[r.OrderHash]
+		seen[r.OrderHash] = true
+		return double
+	})
+	return rows, counts[len(counts)-1], nil
+}
+
+func (c *Client) page(ctx context.Context, op string, k *poco.Kind, owner common.Address, index int) ([]Row, int, error) {
+	query := url.Values{"pageSize": {strconv.Itoa(pageSize)}, "pageIndex": {strconv.Itoa(index)}}
+	// Without "any" a restriction filter hides every restricted order.
+	for _, f := range []string{"app", "dataset", "workerpool", "requester"} {
+		query.Set(f, "any")
+	}
+	query.Del(k.Resource)
+	if k == poco.RequestOrder {
+		for _, f := range []string{"app", "dataset"} {
+			query.Del(f)
+		}
+		query.Set("requester", owner.Hex())
+	} else {
+		query.Set(k.Resource+"Owner", owner.Hex())
+	}
+	page := pageJSON{kind: k}
+	if err := c.get(ctx, op, "/"+k.Path, query, &page); err != nil {
+		return nil, 0, err
+	}
+	return page.rows, page.count, nil
+}
+
+// write performs one authorized request. Its error says whether it was refused (for good), or is unclear.
+func (c *Client) write(ctx context.Context, op, method, path string, body []byte, auth Authenticator) ([]byte, error) {
+	lane := c.lane(auth.Address())
+	select {
+	case <-lane:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { lane <- struct{}{} }()
+	for try := 1; ; try++ {
+		authorization, err := c.authorize(ctx, op, auth)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := c.send(ctx, op, method, path, nil, body, authorization)
+		if !isText(err, textAuthorization) || try == 5 {
+			return answer, err
+		}
+		pause := time.Duration(try)*50*time.Millisecond + rand.N(200*time.Millisecond)
+		c.opts.Log.Debug("market: challenge was used by another program", "op", op, "again after", pause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (c *Client) lane(wallet common.Address) chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	lane := c.lanes[wallet]
+	if lane == nil {
+		lane = make(chan struct{}, 1)
+		lane <- struct{}{}
+		c.lanes[wallet] = lane
+	}
+	return lane
+}
+
+// authorize answers a challenge.
+func (c *Client) authorize(ctx context.Context, op string, auth Authenticator) (string, error) {
+	var out struct {
+		Data struct {
+			Message struct {
+				Challenge string `json:"challenge"`
+			} `json:"message"`
+		} `json:"data"`
+	}
+	if err := c.get(ctx, op, "/challenge", url.Values{"address": {auth.Address().Hex()}}, &out); err != nil {
+		return "", err
+	}
+	if out.Data.Message.Challenge == "" {
+		return "", &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "a challenge without text"}
+	}
+	digest := poco.MarketChallengeDigest(c.domain.ChainID, out.Data.Message.Challenge)
+	sig, err := auth.SignHash(ctx, digest)
+	if err != nil {
+		return "", fmt.Errorf("%s: sign the market's challenge: %w", op, err)
+	}
+	return poco.MarketAuthorization(digest, sig, auth.Address()), nil
+}
+
+func isRefused(err error) bool {
+	var dns *net.DNSError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
+}
+
+// rowJSON decodes a Row token by token: lists are long. Amounts may be JSON numbers or strings, and stay exact.
+type rowJSON struct {
+	kind *poco.Kind
+	row  Row
+}
+
+func (r *rowJSON) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	r.row = Row{}
+	var fields map[string]any
+	err := object(dec, func(name string) error {
+		if name == "order" {
+			fields = make(map[string]any, len(r.kind.Fields)+1)
+			return object(dec, func(name string) error {
+				value, err := scalar(dec)
+				fields[name] = value
+				return err
+			})
+		}
+		value, err := scalar(dec)
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprint(value)
+		ok := true
+		switch name {
+		case "orderHash":
+			var h []byte
+			h, err = hexutil.Decode(text)
+			r.row.OrderHash, ok = common.BytesToHash(h), len(h) == 32
+		case "signer":
+			r.row.Signer, ok = common.HexToAddress(text), common.IsHexAddress(text)
+		case "status":
+			r.row.Status = text
+		case "remaining":
+			r.row.Remaining, ok = new(big.Int).SetString(text, 10)
+		case "publicationTimestamp":
+			r.row.PublicationTimestamp = text
+		}
+		if err != nil || !ok {
+			return fmt.Errorf("%s is %q", name, text)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if fields == nil || r.row.OrderHash == (common.Hash{}) || r.row.Status == "" || r.row.Remaining == nil {
+		return errors.New("an order without order, orderHash, status or remaining")
+	}
+	r.row.Sign, _ = fields["sign"].(string)
+	r.row.Order, err = r.kind.Canonical(fields)
+	return err
+}
+
+// pageJSON decodes a page of a list.
+type pageJSON struct {
+	kind  *poco.Kind
+	rows  []Row
+	count int
+}
+
+func (p *pageJSON) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	p.rows, p.count = nil, -1
+	err := object(dec, func(name string) error {
+		switch name {
+		case "orders":
+			return p.orders(dec)
+		case "count":
+			value, err := scalar(dec)
+			if err != nil {
+				return err
+			}
+			p.count, err = strconv.Atoi(fmt.Sprint(value))
+			return err
+		}
+		return dec.SkipValue()
+	})
+	if err == nil && p.count < 0 {
+		err = errors.New("a list without count")
+	}
+	return err
+}
+
+func (p *pageJSON) orders(dec *jsontext.Decoder) error {
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '[' {
+		return errors.Join(err, errors.New("orders is not an array"))
+	}
+	row := rowJSON{kind: p.kind}
+	for dec.PeekKind() != ']' {
+		if err := row.UnmarshalJSONFrom(dec); err != nil {
+			return err
+		}
+		p.rows = append(p.rows, row.row)
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// object reads an object; member must read the value of the member that it is called for.
+func object(dec *jsontext.Decoder, member func(name string) error) error {
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	if tok.Kind() != '{' {
+		return errors.New("not an object")
+	}
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := member(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err = dec.ReadToken()
+	return err
+}
+
+// scalar reads a string, or a number as json.Number; anything else is skipped and nil.
+func scalar(dec *jsontext.Decoder) (any, error) {
+	switch dec.PeekKind() {
+	case '"':
+		tok, err := dec.ReadToken()
+		return tok.String(), err
+	case '0':
+		tok, err := dec.ReadToken()
+		return json.Number(tok.String()), err
+	}
+	return nil, dec.SkipValue()
+}
