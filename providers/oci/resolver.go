@@ -1,0 +1,346 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/iexecform/iexecform/providers"
+)
+
+// DigestPrecondition is the kind of the precondition that a reference still has the digest that it had.
+const DigestPrecondition = "oci_digest"
+
+// Reasons why an image can't be resolved, to be tested for with errors.Is. A lookup that fails for another reason found
+// something that can't be used.
+var (
+	ErrNotFound    = errors.New("image not found")
+	ErrDenied      = errors.New("access to the image was denied")
+	ErrUnavailable = errors.New("the registry is unavailable")
+)
+
+// Image is what a reference stood for when it was looked up.
+type Image struct {
+	Reference string // as it was asked for
+	Platform  string // as it was asked for, or ""
+	Digest    string // "sha256:" + hex
+	MediaType string
+	Size      int64 // of the manifest or index, in bytes
+}
+
+// Checksum is the digest as an iExec app has it: "0x" and hex.
+func (i Image) Checksum() string { return "0x" + strings.TrimPrefix(i.Digest, "sha256:") }
+
+// Pinned is the reference with the digest in place of its tag.
+func (i Image) Pinned() string {
+	repository, _, _ := strings.Cut(i.Reference, "@")
+	if colon := strings.LastIndexByte(repository, ':'); colon > strings.LastIndexByte(repository, '/') {
+		repository = repository[:colon]
+	}
+	return repository + "@" + i.Digest
+}
+
+// movable reports whether the reference may come to stand for something else.
+func (i Image) movable() bool { return !strings.Contains(i.Reference, "@") }
+
+// expectation is the payload of the precondition and of the action.
+type expectation struct {
+	Reference string `json:"reference"`
+	Platform  string `json:"platform,omitempty"`
+	Digest    string `json:"digest"`
+}
+
+func (i Image) expectation() json.RawMessage {
+	b, _ := json.Marshal(expectation{i.Reference, i.Platform, i.Digest}) // strings only: can't fail
+	return b
+}
+
+// Precondition is that the reference still has the digest.
+func (i Image) Precondition() providers.Precondition {
+	return providers.Precondition{
+		Kind:    DigestPrecondition,
+		Summary: fmt.Sprintf("%s is still %s", i.Reference, i.Digest),
+		Payload: i.expectation(),
+	}
+}
+
+// VerifyAction is an action, yet without an address, that looks whether the reference still has the digest.
+func (i Image) VerifyAction() providers.Action {
+	return providers.Action{
+		Kind:    ActionResolve,
+		Summary: fmt.Sprintf("look up %s: is still %s", i.Reference, i.Digest),
+		Payload: i.expectation(),
+		Cost:    providers.Cost{Requests: 1},
+		Expect:  []providers.Precondition{i.Precondition()},
+	}
+}
+
+// Resolver looks images up in their registries, each reference once. It is safe for concurrent use.
+//
+// Credentials are those of docker login. A registry on the loopback interface or a private network is spoken to in plain
+// HTTP when it doesn't speak HTTPS. Requests that fail for a while (429, 5xx, a broken connection) are tried again.
+type Resolver struct {
+	backoff   remote.Backoff
+	timeout   time.Duration // of one lookup with its retries
+	transport http.RoundTripper
+	slots     *semaphore.Weighted // lookups at the same time
+
+	flight singleflight.Group
+	mu     sync.Mutex
+	known  map[request]Image
+}
+
+type request struct{ reference, platform string }
+
+// NewResolver makes a resolver that knows nothing yet.
+func NewResolver() *Resolver {
+	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = 20 * time.Second
+	return &Resolver{
+		backoff:   remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Jitter: 0.2, Steps: 4},
+		timeout:   90 * time.Second,
+		transport: t,
+		slots:     semaphore.NewWeighted(8),
+		known:     map[request]Image{},
+	}
+}
+
+// Resolve returns what the reference stands for: the digest that docker pull prints, which is that of the index when the
+// tag has one. With a platform such as "linux/amd64" it is the digest of the manifest for that platform. The answer is
+// the same for the life of the resolver. SIDE EFFECTS: none; without a platform the lookup doesn't count as a pull.
+func (r *Resolver) Resolve(ctx context.Context, reference, platform string) (Image, error) {
+	key := request{reference, platform}
+	r.mu.Lock()
+	image, ok := r.known[key]
+	r.mu.Unlock()
+	if ok {
+		return image, nil
+	}
+	return r.refresh(ctx, key)
+}
+
+// refresh looks up again, once for those who ask at the same time.
+func (r *Resolver) refresh(ctx context.Context, key request) (Image, error) {
+	v, err, _ := r.flight.Do(key.reference+" "+key.platform, func() (any, error) {
+		image, err := r.lookUp(ctx, key)
+		if err == nil {
+			r.mu.Lock()
+			r.known[key] = image
+			r.mu.Unlock()
+		}
+		return image, err
+	})
+	return v.(Image), err
+}
+
+// Check looks up again what the preconditions, all of kind DigestPrecondition, are about: one error or nil for each, in
+// order. SIDE EFFECTS: none.
+func (r *Resolver) Check(ctx context.Context, ps []providers.Precondition) []error {
+	errs := make([]error, len(ps))
+	same := map[string][]int{} // each once
+	for i, p := range ps {
+		same[string(p.Payload)] = append(same[string(p.Payload)], i)
+	}
+	var wg sync.WaitGroup
+	for payload, indexes := range same {
+		wg.Go(func() {
+			err := r.check(ctx, []byte(payload))
+			for _, i := range indexes {
+				errs[i] = err
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+func (r *Resolver) check(ctx context.Context, payload []byte) error {
+	var e expectation
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return fmt.Errorf("the precondition %s isn't one on a digest: %w", payload, err)
+	}
+	image, err := r.refresh(ctx, request{e.Reference, e.Platform})
+	if err != nil {
+		return err
+	}
+	if image.Digest != e.Digest {
+		return fmt.Errorf("the tag %s moved from %s to %s since the plan was made: plan again", e.Reference, e.Digest, image.Digest)
+	}
+	return nil
+}
+
+func (r *Resolver) lookUp(ctx context.Context, key request) (Image, error) {
+	image := Image{Reference: key.reference, Platform: key.platform}
+	ref, err := parse(key.reference)
+	if err != nil {
+		return image, err
+	}
+	var platform *v1.Platform
+	if key.platform != "" {
+		if platform, err = parsePlatform(key.platform); err != nil {
+			return image, err
+		}
+	}
+	if err := r.slots.Acquire(ctx, 1); err != nil {
+		return image, err
+	}
+	defer r.slots.Release(1)
+	limited, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	l := lookup{ref: ref, options: []remote.Option{
+		remote.WithContext(limited),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain),
+		remote.WithTransport(r.transport),
+		remote.WithRetryBackoff(r.backoff),
+		remote.WithUserAgent("iexecform"),
+	}}
+	found, err := l.head()
+	if err == nil && platform != nil {
+		found, err = l.forPlatform(found, *platform)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return image, ctx.Err()
+		}
+		return image, explain(key.reference, ref, err)
+	}
+	if found.Digest.Algorithm != "sha256" {
+		return image, fmt.Errorf("%s has the digest %s: only sha256 can be used", key.reference, found.Digest)
+	}
+	image.Digest, image.MediaType, image.Size = found.Digest.String(), string(found.MediaType), found.Size
+	return image, nil
+}
+
+// parse reads a reference as docker does: the registry is Docker Hub and the tag is latest unless given. Docker Hub's
+// old names mean the same here; elsewhere the reference stays as it was written.
+func parse(reference string) (name.Reference, error) {
+	rest, old := strings.CutPrefix(reference, "registry.hub.docker.com/")
+	if old {
+		rest = "docker.io/" + rest
+	}
+	ref, err := name.ParseReference(rest)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not an image reference: %w; want [REGISTRY/]REPOSITORY:TAG, such as docker.io/user/image:1.0", reference, err)
+	}
+	return ref, nil
+}
+
+func parsePlatform(text string) (*v1.Platform, error) {
+	p, err := v1.ParsePlatform(text)
+	if err != nil || p.OS == "" || p.Architecture == "" {
+		return nil, fmt.Errorf("%q is not a platform: want OS/ARCHITECTURE[/VARIANT], such as linux/amd64", text)
+	}
+	return p, nil
+}
+
+// lookup is one reference on the way through a registry.
+type lookup struct {
+	ref     name.Reference
+	options []remote.Option
+}
+
+// head asks for the digest alone. A registry that doesn't tell is asked for the manifest.
+func (l lookup) head() (*v1.Descriptor, error) {
+	found, err := remote.Head(l.ref, l.options...)
+	if err == nil {
+		return found, nil
+	}
+	var answer *transport.Error
+	var network *url.Error
+	if errors.As(err, &network) || errors.As(err, &answer) && answer.StatusCode != http.StatusMethodNotAllowed {
+		return nil, err
+	}
+	full, err := remote.Get(l.ref, l.options...)
+	if err != nil {
+		return nil, err
+	}
+	return &full.Descriptor, nil
+}
+
+// forPlatform returns the manifest for a platform, which is the one found or in the index found.
+func (l lookup) forPlatform(found *v1.Descriptor, want v1.Platform) (*v1.Descriptor, error) {
+	digest := l.ref.Context().Digest(found.Digest.String())
+	if found.MediaType.IsIndex() {
+		index, err := remote.Index(digest, l.options...)
+		if err != nil {
+			return nil, err
+		}
+		manifest, err := index.IndexManifest()
+		if err != nil {
+			return nil, err
+		}
+		var have []string
+		for _, m := range manifest.Manifests {
+			if m.Platform == nil || !m.MediaType.IsImage() {
+				continue
+			}
+			if m.Platform.Satisfies(want) {
+				return &m, nil
+			}
+			have = append(have, m.Platform.String())
+		}
+		return nil, wrongPlatform(want, have)
+	}
+	image, err := remote.Image(digest, l.options...)
+	if err != nil {
+		return nil, err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if have := config.Platform(); have == nil || !have.Satisfies(want) {
+		return nil, wrongPlatform(want, []string{fmt.Sprint(have)})
+	}
+	return found, nil
+}
+
+type platformError struct{ want, have string }
+
+func wrongPlatform(want v1.Platform, have []string) error {
+	return &platformError{want.String(), strings.Join(have, ", ")}
+}
+
+func (e *platformError) Error() string {
+	return fmt.Sprintf("it is for %s, not for %s: build it with --platform %s", e.have, e.want, e.want)
+}
+
+// explain says what a failed lookup means and what to do.
+func explain(reference string, ref name.Reference, err error) error {
+	registry := ref.Context().RegistryStr()
+	var platform *platformError
+	if errors.As(err, &platform) {
+		return fmt.Errorf("image %s can't be used: %w", reference, err)
+	}
+	var answer *transport.Error
+	if !errors.As(err, &answer) {
+		return fmt.Errorf("look up image %s: %w: %w; check the registry's name %s and the network, then try again",
+			reference, ErrUnavailable, err, registry)
+	}
+	switch answer.StatusCode {
+	case http.StatusNotFound:
+		return fmt.Errorf("look up image %s: %w: the registry %s has no such repository or tag; push the image, or correct the reference",
+			reference, ErrNotFound, registry)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("look up image %s: %w: it is private or doesn't exist; correct the reference, or `docker login %s`",
+			reference, ErrDenied, registry)
+	case http.StatusTooManyRequests:
+		return fmt.Errorf("look up image %s: %w: %s allows no more requests for now; wait, or `docker login %s` for a higher limit",
+			reference, ErrUnavailable, registry, registry)
+	}
+	return fmt.Errorf("look up image %s: %w: %w; try again later", reference, ErrUnavailable, err)
+}
