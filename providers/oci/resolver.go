@@ -234,7 +234,7 @@ func parse(reference string) (name.Reference, error) {
 	}
 	ref, err := name.ParseReference(rest)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not an image reference: %w; want [REGISTRY/]REPOSITORY:TAG, such as docker.io/user/image:1.0", reference, err)
+		return nil, fmt.Errorf("%q is not an image reference: want [REGISTRY/]REPOSITORY:TAG, such as docker.io/user/image:1.0", reference)
 	}
 	return ref, nil
 }
