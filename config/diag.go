@@ -40,6 +40,9 @@ func suggestion(given string, candidates []string) string {
 	return best
 }
 
+// DidYouMean is a sentence with a leading space that offers the candidate that given was probably meant to be, or "".
+func DidYouMean(given string, candidates []string) string { return didYouMean(given, candidates) }
+
 // didYouMean is a sentence with a leading space, or "".
 func didYouMean(given string, candidates []string) string {
 	if s := suggestion(given, candidates); s != "" {

@@ -109,7 +109,7 @@ func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
 				Severity: hcl.DiagError,
 				Summary:  "No such resource",
 				Detail: fmt.Sprintf("%s=%s names nothing in the configuration or the state.%s", flag, t,
-					config.Suggest(t.Resource.String(), names)),
+					config.DidYouMean(t.Resource.String(), names)),
 			})
 		}
 	}

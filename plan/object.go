@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,17 +30,37 @@ func DecodeObject(registry providers.Registry, typ string, object *state.Object)
 	return ctyjson.Unmarshal(object.Attributes, table.ObjectType())
 }
 
-// EncodeObject is the JSON of the known part of a value, for a state object: null and unknown attributes are left out.
-func EncodeObject(v cty.Value) ([]byte, error) {
-	known := map[string]cty.Value{}
-	for name, attr := range v.AsValueMap() {
-		if attr.IsNull() || !attr.IsKnown() {
-			continue
-		}
-		known[name] = cty.UnknownAsNull(attr)
+// EncodeObject is the JSON of the known part of an object, as the state holds it: what is null or unknown is left out, at
+// every depth. Numbers are exact.
+func EncodeObject(v cty.Value) ([]byte, error) { return json.Marshal(known(v)) }
+
+// known returns the known part of a value for encoding/json; nil when nothing is known.
+func known(v cty.Value) any {
+	if v.IsNull() || !v.IsKnown() {
+		return nil
 	}
-	object := cty.ObjectVal(known)
-	return ctyjson.Marshal(object, object.Type())
+	t := v.Type()
+	switch {
+	case t == cty.String:
+		return v.AsString()
+	case t == cty.Number:
+		return json.Number(v.AsBigFloat().Text('f', -1))
+	case t == cty.Bool:
+		return v.True()
+	case t.IsObjectType() || t.IsMapType():
+		members := map[string]any{}
+		for name, member := range v.AsValueMap() {
+			if m := known(member); m != nil {
+				members[name] = m
+			}
+		}
+		return members
+	}
+	elements := []any{}
+	for _, e := range v.AsValueSlice() {
+		elements = append(elements, known(e))
+	}
+	return elements
 }
 
 func failed(in config.Instance, err error) config.Result {

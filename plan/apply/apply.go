@@ -359,11 +359,13 @@ func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessa
 	if change == nil { // a data source
 		return r.journal.append(ctx, state.Record{Type: state.Done, Action: a.ID, Addr: &a.Addr})
 	}
-	// What was planned comes first: what the provider learned is the truth where the two differ.
 	var patches []json.RawMessage
+	if patch != nil {
+		patches = append(patches, patch)
+	}
 	switch {
 	case last && !change.After.IsNull():
-		planned, err := plannedPatch(change)
+		planned, err := r.plannedPatch(change)
 		if err != nil {
 			return fmt.Errorf("record %s: %w", a.Addr, err)
 		}
@@ -374,9 +376,6 @@ func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessa
 			return fmt.Errorf("record %s: %w", a.Addr, err)
 		}
 		patches = append(patches, found)
-	}
-	if patch != nil {
-		patches = append(patches, patch)
 	}
 	if len(patches) == 0 {
 		patches = append(patches, json.RawMessage("{}"))
@@ -419,17 +418,17 @@ func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
 	return j.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
 }
 
-// plannedPatch is what brings an object from before to after, without what is unknown in after.
-func plannedPatch(c *plan.Change) (json.RawMessage, error) {
+// plannedPatch brings the object, from what the state had before the run, to what was planned; what is unknown in the plan
+// stays as the actions recorded it.
+func (r *run) plannedPatch(c *plan.Change) (json.RawMessage, error) {
 	after, err := plan.EncodeObject(c.After)
-	if err != nil || c.Before.IsNull() {
-		return after, err
-	}
-	before, err := plan.EncodeObject(c.Before)
 	if err != nil {
 		return nil, err
 	}
-	return state.CreatePatch(before, after)
+	if before := r.State.Snapshot.Resources[c.Addr]; before != nil {
+		return state.CreatePatch(before.Attributes, after)
+	}
+	return after, nil
 }
 
 // finish folds what was done into the state and writes it, if it changed.

@@ -1,0 +1,224 @@
+package iexec
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/big"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
+
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// orderPayload is the payload of the actions on one order.
+type orderPayload struct {
+	Kind       string         `json:"kind"`
+	Hash       common.Hash    `json:"order_hash"`
+	Order      poco.Order     `json:"order"`
+	Sign       string         `json:"sign,omitempty"` // absent: signed by an earlier action of the plan
+	Generation int64          `json:"generation,omitempty"`
+	Consumed   string         `json:"consumed,omitempty"`
+	Exact      bool           `json:"exact,omitempty"` // close: another order is made from what was sold, so it must be as planned
+	To         common.Address `json:"to,omitzero"`
+	Data       hexutil.Bytes  `json:"data,omitempty"` // close: call data of the transaction
+}
+
+// orderAction reads the payload of an action and checks that the hash is that of the order.
+func (c *client) orderAction(a providers.Action) (orderPayload, *poco.Kind, error) {
+	var p orderPayload
+	if err := unmarshal(a, &p); err != nil {
+		return p, nil, err
+	}
+	for _, k := range poco.Kinds() {
+		if k.Noun != p.Kind {
+			continue
+		}
+		hash, err := c.Domain().OrderHash(k, p.Order)
+		if err == nil && hash != p.Hash {
+			err = fmt.Errorf("the order in the plan has hash %s, not %s: the plan was made for another chain or hub", hash, p.Hash)
+		}
+		return p, k, err
+	}
+	return p, nil, fmt.Errorf("there is no kind of order %q", p.Kind)
+}
+
+// patchOrder is the merge patch that sets something of one signed order.
+func patchOrder(hash common.Hash, set map[string]any) json.RawMessage {
+	return marshal(map[string]any{"orders": map[string]any{hash.Hex(): set}})
+}
+
+// doSign makes the signature. SIDE EFFECTS: none outside; the signed order is remembered before it is shown to anyone.
+func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMessage, error) {
+	p, _, err := c.orderAction(req.Action)
+	if err != nil {
+		return nil, err
+	}
+	if c.wallet == nil {
+		return nil, c.walletErr
+	}
+	signer, err := c.wallet.Signer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sign, err := signer.SignHash(ctx, p.Hash)
+	if err != nil {
+		return nil, fmt.Errorf("sign order %s: %w", p.Hash, err)
+	}
+	if by, err := poco.Recover(p.Hash, sign); err != nil || by != c.wallet.Address() {
+		return nil, fmt.Errorf("the signature of order %s is not that of %s: the signer has another key", p.Hash, c.wallet.Address())
+	}
+	text := hexutil.Encode(sign)
+	c.mu.Lock()
+	c.signed[p.Hash] = text
+	c.mu.Unlock()
+	return patchOrder(p.Hash, map[string]any{
+		"order": p.Order, "sign": text, "status": statusSigned, "consumed": json.Number(orZero(p.Consumed)), "generation": p.Generation,
+	}), nil
+}
+
+func orZero(n string) string {
+	if n == "" {
+		return "0"
+	}
+	return n
+}
+
+// doPublish makes sure that the market shows the order. SIDE EFFECTS: two requests that write to the market.
+func doPublish(ctx context.Context, c *client, req providers.DoRequest) (json.RawMessage, error) {
+	p, k, err := c.orderAction(req.Action)
+	if err != nil {
+		return nil, err
+	}
+	sign := p.Sign
+	if sign == "" {
+		c.mu.Lock()
+		sign = c.signed[p.Hash]
+		c.mu.Unlock()
+	}
+	if sign == "" {
+		return nil, fmt.Errorf("order %s has no signature: plan again", p.Hash)
+	}
+	signer, err := c.wallet.Signer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.market.Publish(ctx, k, p.Order, sign, signer); err != nil {
+		return nil, err
+	}
+	return patchOrder(p.Hash, map[string]any{"status": statusOpen}), nil
+}
+
+// doUnpublish makes sure that the market doesn't show the order. SIDE EFFECTS: two requests that write to the market.
+func doUnpublish(ctx context.Context, c *client, req providers.DoRequest) (json.RawMessage, error) {
+	p, k, err := c.orderAction(req.Action)
+	if err != nil {
+		return nil, err
+	}
+	if c.wallet == nil {
+		return nil, c.walletErr
+	}
+	signer, err := c.wallet.Signer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.market.Unpublish(ctx, k, p.Hash, signer); err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// doClose makes sure that nobody can use the order any more. What was sold before is remembered before the transaction is
+// sent, because the chain forgets it: afterwards consumed equals volume. SIDE EFFECTS: at most one transaction.
+func doClose(ctx context.Context, c *client, req providers.DoRequest) (json.RawMessage, error) {
+	p, _, err := c.orderAction(req.Action)
+	if err != nil {
+		return nil, err
+	}
+	if c.sender == nil {
+		return nil, c.walletErr
+	}
+	volume, _ := new(big.Int).SetString(p.Order["volume"], 10)
+	planned, ok := new(big.Int).SetString(orZero(p.Consumed), 10)
+	if volume == nil || !ok {
+		return nil, fmt.Errorf("payload of action %d: volume or consumed is not a number", req.Action.ID)
+	}
+	consumed, err := c.consumedOf(ctx, []common.Hash{p.Hash}, nil)
+	if err != nil {
+		return nil, err
+	}
+	sold := consumed[0]
+	closed := func(sold *big.Int) json.RawMessage {
+		return patchOrder(p.Hash, map[string]any{"status": statusClosed, "consumed": json.Number(sold.String())})
+	}
+	if sold.Cmp(volume) >= 0 { // over already: what was sold before is as planned, or was recorded by the run that closed it
+		return closed(planned), nil
+	}
+	if err := c.mustBe(p, sold); err != nil {
+		return nil, err
+	}
+	closing := patchOrder(p.Hash, map[string]any{"status": statusClosing, "consumed": json.Number(sold.String())})
+	if err := req.Journal.Patch(ctx, closing); err != nil {
+		return nil, fmt.Errorf("cannot persist what was sold, so nothing was sent: %w", err)
+	}
+	tx := chain.TxRequest{To: c.Hub, Data: p.Data, Purpose: "close order " + p.Hash.Hex()}
+	receipt, err := c.sender.Send(ctx, tx, req.Journal, req.Progress)
+	if err != nil {
+		return nil, err
+	}
+	// Somebody may have bought between the look and the transaction.
+	before := new(big.Int).Sub(receipt.BlockNumber, big.NewInt(1))
+	if consumed, err = c.consumedOf(ctx, []common.Hash{p.Hash}, before); err == nil && consumed[0].Cmp(sold) != 0 {
+		sold = consumed[0]
+		if err := req.Journal.Patch(ctx, closed(sold)); err != nil {
+			return nil, err
+		}
+		if err := c.mustBe(p, sold); err != nil {
+			return nil, err
+		}
+	}
+	return closed(sold), nil
+}
+
+// mustBe refuses when another order is made from what was sold and that isn't as planned.
+func (c *client) mustBe(p orderPayload, sold *big.Int) error {
+	if p.Exact && sold.String() != orZero(p.Consumed) {
+		return fmt.Errorf("order %s was bought from since the plan was made (%s sold, planned with %s), so the volume of the new order would be wrong: plan again", p.Hash, sold, orZero(p.Consumed))
+	}
+	return nil
+}
+
+type consumedExpectation struct {
+	Hash     common.Hash `json:"order_hash"`
+	Consumed string      `json:"consumed"`
+}
+
+func consumedPrecondition(s *signed) providers.Precondition {
+	return providers.Precondition{Kind: "consumed", Summary: fmt.Sprintf("%s of order %s were bought", runs(s.consumed), s.hash),
+		Payload: marshal(consumedExpectation{Hash: s.hash, Consumed: s.consumed.String()})}
+}
+
+func checkConsumed(ctx context.Context, c *client, ps []providers.Precondition) []error {
+	errs := make([]error, len(ps))
+	want := make([]consumedExpectation, len(ps))
+	hashes := make([]common.Hash, len(ps))
+	for i, p := range ps {
+		if err := json.Unmarshal(p.Payload, &want[i]); err != nil {
+			return fail(len(ps), err)
+		}
+		hashes[i] = want[i].Hash
+	}
+	consumed, err := c.consumedOf(ctx, hashes, nil)
+	if err != nil {
+		return fail(len(ps), err)
+	}
+	for i, w := range want {
+		if consumed[i].String() != w.Consumed {
+			errs[i] = fmt.Errorf("order %s was bought from: %s of its units were used when the plan was made, and %s are now", w.Hash, w.Consumed, consumed[i])
+		}
+	}
+	return errs
+}

@@ -1,0 +1,607 @@
+package iexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/market"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// Planning is level-based: it looks at the signed orders that are known and at what the configuration wants, never at how
+// things came to be so. An order whose terms are the wanted ones is kept; every other one is withdrawn; what is missing
+// from the total is offered by one more order. So a plan after a crash just finishes the job.
+
+// maxGenerations bounds the search for orders of the same terms.
+const maxGenerations = 16
+
+// marketMax is the largest number that the market accepts.
+var marketMax = new(big.Int).SetUint64(1<<53 - 1)
+
+// maxOpenOrders is how many open orders of a kind the market lets a wallet have, by default.
+const maxOpenOrders = 50
+
+// An orderPlan is one order resource on the way through plan.
+type orderPlan struct {
+	order
+	c       *client
+	req     providers.PlanRequest
+	result  *providers.PlanResult
+	d       object
+	terms   poco.Order
+	known   []*signed // all that is known, those that are over too
+	settled *big.Int  // sold of orders that are no longer kept
+	adopted bool      // known from the market, not from the state
+	next    *signed   // to be signed, or nil
+	chosen  *decision
+	extra   *big.Int // offered beyond volume by replenishing
+}
+
+func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult {
+	results := make([]providers.PlanResult, len(reqs))
+	if err := c.pin(ctx); err != nil {
+		return fail(len(reqs), providers.PlanResult{Err: err})
+	}
+	var todo []*orderPlan
+	for i, req := range reqs {
+		p := &orderPlan{order: o, c: c, req: req, result: &results[i], d: object{req.Desired}}
+		if req.Desired.IsNull() {
+			p.withdrawAll(ctx)
+			continue
+		}
+		var err error
+		if p.terms, err = o.desiredTerms(p.d); err != nil {
+			results[i].Err = err
+			continue
+		}
+		p.known = ordersOf(req.Current)
+		p.settled, p.extra = object{req.Current}.num0("settled"), object{req.Current}.num0("replenished")
+		todo = append(todo, p)
+	}
+	if err := c.prepareOrders(ctx, o, todo); err != nil {
+		for _, p := range todo {
+			if p.result.Err == nil {
+				p.result.Err = err
+			}
+		}
+		return results
+	}
+	var open []*orderPlan
+	for _, p := range todo {
+		if p.result.Err == nil {
+			p.decide()
+		}
+		if p.result.Err == nil && p.next != nil {
+			open = append(open, p)
+		}
+	}
+	c.chooseGenerations(ctx, open)
+	for _, p := range todo {
+		if p.result.Err == nil {
+			p.finish(ctx)
+		}
+	}
+	return results
+}
+
+// prepareOrders reads what planning needs: who owns the apps, and the market's orders for resources without state.
+func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) error {
+	wallet, err := c.address()
+	if err != nil {
+		return err
+	}
+	var ask []common.Address
+	asked := map[common.Address]bool{}
+	for _, p := range todo {
+		a := common.HexToAddress(p.terms[o.kind.Resource])
+		if _, ok := c.ownerOf(a); !ok && !asked[a] {
+			asked[a] = true
+			ask = append(ask, a)
+		}
+	}
+	owners, err := c.ownersOf(ctx, ask)
+	if err != nil {
+		return err
+	}
+	for i, a := range ask {
+		if owners[i] != (common.Address{}) {
+			c.rememberOwner(a, owners[i])
+		}
+	}
+	lost := false
+	for _, p := range todo {
+		a := common.HexToAddress(p.terms[o.kind.Resource])
+		owner, ok := c.ownerOf(a)
+		switch {
+		case !ok:
+			p.result.Err = providers.At(o.kind.Resource, fmt.Errorf("no app is registered at %s, and this configuration doesn't deploy one there: refer to iexec_app.NAME.address, or correct the address", a))
+		case owner != wallet:
+			p.result.Err = providers.At(o.kind.Resource, fmt.Errorf("app %s belongs to %s, and only its owner's orders are valid, but the wallet is %s: use the owner's wallet", a, owner, wallet))
+		}
+		lost = lost || p.req.Prior.IsNull()
+	}
+	if !lost {
+		return nil
+	}
+	rows, err := c.list(ctx, o.kind)
+	if err != nil {
+		return err
+	}
+	for _, p := range todo {
+		if p.req.Prior.IsNull() && p.result.Err == nil {
+			p.recognise(rows.byApp[common.HexToAddress(p.terms[o.kind.Resource])])
+		}
+	}
+	return nil
+}
+
+// recognise finds, among the open orders of the app, those that this resource signed: their salt tells.
+func (p *orderPlan) recognise(rows []*market.Row) {
+	for _, row := range rows {
+		for g := range int64(maxGenerations) {
+			if p.c.salt(p.kind, p.req.Addr, row.Order, g) != row.Order["salt"] {
+				continue
+			}
+			consumed := new(big.Int).Sub((&signed{body: row.Order}).volume(), row.Remaining)
+			p.known = append(p.known, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: consumed, generation: g})
+			p.adopted = true
+			break
+		}
+	}
+	if !p.adopted {
+		return
+	}
+	slices.SortFunc(p.known, func(a, b *signed) int { return a.hash.Cmp(b.hash) })
+	total := new(big.Int)
+	for _, s := range p.known {
+		if sameTerms(p.kind, s.body, p.terms) {
+			total.Add(total, s.volume())
+		}
+	}
+	volume := p.d.num0("volume")
+	if p.d.num("replenish_below") != nil {
+		for more := new(big.Int).Sub(total, volume); more.Cmp(p.extra) > 0; {
+			p.extra = new(big.Int).Add(p.extra, volume)
+		}
+	}
+	if missing := new(big.Int).Sub(volume, total); missing.Sign() > 0 && total.Sign() > 0 {
+		p.settled = missing
+		p.notice(providers.Warning, "volume", "the orders found offer %s of %s in total: the other %s count as sold, because the state that would know was lost. To offer more, raise volume", total, p.d.num0("volume"), missing)
+	}
+}
+
+func (p *orderPlan) notice(level providers.Level, attr, format string, args ...any) {
+	p.result.Notices = append(p.result.Notices, providers.Notice{Level: level, Attr: attr, Summary: fmt.Sprintf(format, args...)})
+}
+
+// split sorts the known orders into those kept and those to be withdrawn. Those that are over count as settled.
+func (p *orderPlan) split() (keep, old []*signed) {
+	p.settled = new(big.Int).Set(p.settled)
+	for _, s := range p.known {
+		switch {
+		case s.over():
+			p.settled.Add(p.settled, s.sold())
+		case sameTerms(p.kind, s.body, p.terms) && !p.req.Replace:
+			keep = append(keep, s)
+		default:
+			old = append(old, s)
+		}
+	}
+	return keep, old
+}
+
+// A decision is what becomes of the known orders.
+type decision struct {
+	keep       []*signed
+	closeFirst []*signed // closed before the new order is signed
+	withdraw   []*signed // unpublished after the new one is published
+	closeLast  []*signed // closed after that
+	exact      bool      // the new order's volume depends on what was sold of those withdrawn
+}
+
+// decide compares the total that is wanted with what was sold and is on offer. It sets p.next to the order to be made.
+func (p *orderPlan) decide() {
+	d := &decision{}
+	keep, old := p.split()
+	d.keep = keep
+	need := new(big.Int).Add(p.d.num0("volume"), p.extra)
+	need.Sub(need, p.settled)
+	remaining := new(big.Int)
+	for _, s := range keep {
+		need.Sub(need, s.volume())
+		remaining.Add(remaining, s.remaining())
+	}
+	for _, s := range old {
+		need.Sub(need, s.consumed)
+	}
+	revoke := p.d.str("revoke")
+	for _, s := range old {
+		switch {
+		case p.req.Replace || s.body[p.kind.Resource] == p.terms[p.kind.Resource] && p.better(s.body, p.terms) && revoke != "unpublish":
+			d.closeFirst = append(d.closeFirst, s)
+			d.withdraw = append(d.withdraw, s)
+		case s.body[p.kind.Resource] != p.terms[p.kind.Resource] && revoke != "unpublish" || revoke == "onchain":
+			d.withdraw = append(d.withdraw, s)
+			d.closeLast = append(d.closeLast, s)
+		default:
+			d.withdraw = append(d.withdraw, s)
+		}
+	}
+	d.exact = len(old) > 0
+	if need.Sign() < 0 { // less is wanted: close enough, and offer the rest again
+		need = p.shrink(d, need)
+	}
+	if below := p.d.num("replenish_below"); below != nil && need.Sign() == 0 && remaining.Cmp(below) < 0 {
+		need.Set(p.d.num0("volume"))
+		p.extra = new(big.Int).Add(p.extra, need)
+		p.notice(providers.Info, "replenish_below", "%s remain, fewer than %s: %s more are offered", remaining, below, need)
+	}
+	if need.Sign() > 0 {
+		body := poco.Order{"volume": need.String()}
+		for name, text := range p.terms {
+			body[name] = text
+		}
+		p.next = &signed{body: body, status: statusOpen, consumed: new(big.Int)}
+	}
+	p.chosen = d
+}
+
+// shrink moves kept orders to be closed until the total fits, and returns what is to be offered again.
+func (p *orderPlan) shrink(d *decision, need *big.Int) *big.Int {
+	slices.SortStableFunc(d.keep, func(a, b *signed) int { return a.remaining().Cmp(b.remaining()) })
+	excess := new(big.Int).Neg(need)
+	freed := new(big.Int)
+	for len(d.keep) > 0 && freed.Cmp(excess) < 0 {
+		s := d.keep[0]
+		d.keep = d.keep[1:]
+		freed.Add(freed, s.remaining())
+		d.closeFirst = append(d.closeFirst, s)
+		d.withdraw = append(d.withdraw, s)
+		d.exact = true
+	}
+	rest := freed.Sub(freed, excess)
+	if rest.Sign() < 0 {
+		rest.SetInt64(0)
+	}
+	return rest
+}
+
+// chooseGenerations gives each new order the first generation whose order was never used up, in one read a round.
+func (c *client) chooseGenerations(ctx context.Context, open []*orderPlan) {
+	generation := make([]int64, len(open))
+	for len(open) > 0 {
+		hashes := make([]common.Hash, len(open))
+		for i, p := range open {
+			for {
+				p.next.generation = generation[i]
+				p.next.body["salt"] = c.salt(p.kind, p.req.Addr, p.next.body, generation[i])
+				hash, err := c.Domain().OrderHash(p.kind, p.next.body)
+				if err != nil {
+					p.result.Err = err
+				}
+				p.next.hash, hashes[i] = hash, hash
+				if !slices.ContainsFunc(p.known, func(s *signed) bool { return s.hash == hash }) {
+					break
+				}
+				generation[i]++
+			}
+		}
+		consumed, err := c.consumedOf(ctx, hashes, nil)
+		var again []*orderPlan
+		var generations []int64
+		for i, p := range open {
+			switch {
+			case err != nil:
+				p.result.Err = err
+			case consumed[i].Cmp(p.next.volume()) < 0:
+				p.next.consumed = consumed[i]
+			case p.soldOut(ctx):
+			default:
+				again, generations = append(again, p), append(generations, generation[i]+1)
+			}
+		}
+		open, generation = again, generations
+	}
+}
+
+// soldOut recognises, for a resource without state, an order that was filled: then nothing more is offered.
+func (p *orderPlan) soldOut(ctx context.Context) bool {
+	if !p.req.Prior.IsNull() || p.adopted || p.next.volume().Cmp(p.d.num0("volume")) != 0 {
+		return false
+	}
+	row, err := p.c.market.Get(ctx, p.kind, p.next.hash)
+	if err != nil {
+		p.result.Err = err
+		return true
+	}
+	if row == nil || row.Status != "filled" {
+		return false
+	}
+	p.notice(providers.Info, "", "order %s is sold out", p.next.hash)
+	p.settled.Add(p.settled, p.next.volume())
+	p.adopted, p.next = true, nil
+	return true
+}
+
+// finish writes the result: the planned value and the actions.
+func (p *orderPlan) finish(ctx context.Context) {
+	d, r := p.chosen, p.result
+	r.Kind = providers.NoOp
+	fresh := p.req.Prior.IsNull() || (object{p.req.Prior}).str("app") == "" // the latter: making it was interrupted
+	if fresh && !p.adopted && p.next != nil || fresh && !p.req.Prior.IsNull() {
+		r.Kind = providers.Create
+	}
+	b := &actionList{p: p, ctx: ctx}
+	closing := b.closes(d.closeFirst, nil, p.next != nil)
+	offered := closing
+	if p.next != nil {
+		signing := b.add(providers.Action{Kind: "sign", Early: true, After: closing, Summary: p.describe(p.next),
+			Payload: marshal(p.payload(p.next)), Cost: providers.Cost{Signatures: 1}, Expect: p.expectations(d)})
+		offered = []int{b.add(p.publish(p.next, []int{signing}))}
+	}
+	for _, s := range d.keep {
+		if s.status == statusSigned || s.status == statusClosing {
+			b.add(p.publish(s, nil))
+			p.result.Because = append(r.Because, "it was unpublished and is still valid")
+		}
+	}
+	gone := map[common.Hash][]int{}
+	for _, s := range d.withdraw {
+		if s.status == statusOpen {
+			gone[s.hash] = []int{b.add(p.unpublish(s, offered))}
+		} else {
+			gone[s.hash] = offered
+		}
+	}
+	for _, s := range d.closeLast {
+		b.closes([]*signed{s}, gone[s.hash], false)
+	}
+	r.Actions = b.list
+	r.Planned = p.planned(d)
+	switch {
+	case p.adopted:
+		r.Kind, r.Found = providers.Adopt, p.found()
+		r.Because = append(r.Because, "its orders are on the market already")
+	case r.Kind == providers.Create:
+	case p.next != nil && len(d.withdraw) > 0:
+		r.Kind = providers.Replace
+		if p.volumeOnly(d) {
+			r.Kind = providers.Update
+		}
+	case len(r.Actions) > 0 || !p.settings():
+		r.Kind = providers.Update
+	default:
+		r.Planned = p.req.Current
+	}
+	if r.Kind != providers.NoOp {
+		p.warn(d)
+	}
+}
+
+// volumeOnly reports whether what is withdrawn has the wanted terms.
+func (p *orderPlan) volumeOnly(d *decision) bool {
+	return !p.req.Replace && !slices.ContainsFunc(d.withdraw, func(s *signed) bool { return !sameTerms(p.kind, s.body, p.terms) })
+}
+
+// settings reports whether the remembered arguments are the desired ones.
+func (p *orderPlan) settings() bool {
+	for _, a := range p.table().Attrs {
+		if a.Mode.Settable() && !p.req.Current.GetAttr(a.Name).RawEquals(p.d.v.GetAttr(a.Name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// planned is the object afterwards.
+func (p *orderPlan) planned(d *decision) cty.Value {
+	live := slices.Clone(d.keep)
+	for _, s := range live {
+		s.status = statusOpen
+	}
+	settled := new(big.Int).Set(p.settled)
+	for _, s := range d.withdraw {
+		if slices.Contains(d.closeFirst, s) || slices.Contains(d.closeLast, s) {
+			settled.Add(settled, s.consumed)
+			continue
+		}
+		hidden := *s
+		hidden.status = statusSigned
+		live = append(live, &hidden)
+	}
+	newest := p.next
+	if newest != nil {
+		live = append(live, newest)
+	}
+	for i, s := range d.keep { // the one that it was, or the first
+		if p.next == nil && (i == 0 || !p.req.Current.IsNull() && s.hash.Hex() == (object{p.req.Current}).str("order_hash")) {
+			newest = s
+		}
+	}
+	attrs := summary(settled, live)
+	if newest != nil {
+		attrs["order_hash"] = cty.StringVal(newest.hash.Hex())
+		attrs["salt"] = cty.StringVal(newest.body["salt"])
+		attrs["sign"] = newest.value().GetAttr("sign")
+	} else if !p.req.Current.IsNull() { // the last one there was
+		for _, name := range []string{"order_hash", "salt", "sign"} {
+			attrs[name] = p.req.Current.GetAttr(name)
+		}
+	}
+	attrs["replenished"] = bigNumber(p.extra)
+	return p.d.with(attrs)
+}
+
+// found is the object as it was recognised.
+func (p *orderPlan) found() cty.Value {
+	attrs := summary(p.settled, p.known)
+	attrs["replenished"] = bigNumber(p.extra)
+	if len(p.known) > 0 {
+		first := p.known[0]
+		attrs["order_hash"], attrs["salt"], attrs["sign"] = cty.StringVal(first.hash.Hex()), cty.StringVal(first.body["salt"]), cty.StringVal(first.sign)
+	}
+	return p.d.with(attrs)
+}
+
+func (p *orderPlan) describe(s *signed) string {
+	price, _ := new(big.Int).SetString(s.body[p.kind.Price], 10)
+	return fmt.Sprintf("sign order %s: %s at %s", s.hash, runs(s.volume()), poco.FormatAmount(price))
+}
+
+func runs(n *big.Int) string {
+	if n.IsInt64() && n.Int64() == 1 {
+		return "1 run"
+	}
+	return n.String() + " runs"
+}
+
+// warn tells what is allowed but probably not meant, and what stays buyable.
+func (p *orderPlan) warn(d *decision) {
+	price, volume := p.d.num0("appprice"), p.d.num0("volume")
+	offering := p.next != nil
+	switch names, ok := poco.TagNames(common.HexToHash(p.d.str("tag"))); {
+	case !offering:
+	case !ok || !slices.Contains(names, "tee") || !slices.Contains(names, "tdx"):
+		p.notice(providers.Warning, "tag", "today's market clients match only orders with the tags tee and tdx: few will find this one")
+	}
+	if offering && price.Sign() == 0 && volume.Cmp(big.NewInt(10_000_000)) > 0 {
+		p.notice(providers.Warning, "appprice", "%s are free of charge", runs(volume))
+	}
+	if offering && (price.Cmp(marketMax) > 0 || p.next.volume().Cmp(marketMax) > 0) {
+		p.notice(providers.Warning, "volume", "the market refuses prices and volumes above %s", marketMax)
+	}
+	key := p.kind.Noun
+	if owner, err := p.c.address(); err == nil {
+		key += owner.Hex()
+	}
+	if rows := p.c.listings[key]; offering && rows != nil && rows.count >= maxOpenOrders {
+		p.notice(providers.Warning, "", "the wallet has %d open orders, and the market by default refuses more than %d", rows.count, maxOpenOrders)
+	}
+	for _, s := range d.withdraw {
+		if slices.Contains(d.closeFirst, s) || slices.Contains(d.closeLast, s) {
+			continue
+		}
+		old, _ := new(big.Int).SetString(s.body[p.kind.Price], 10)
+		p.notice(providers.Exposure, "", "order %s stays usable by whoever has a copy: %s at %s. revoke = \"onchain\" closes it", s.hash, runs(s.remaining()), poco.FormatAmount(old))
+	}
+}
+
+// withdrawAll plans the end of the resource.
+func (p *orderPlan) withdrawAll(ctx context.Context) {
+	r := p.result
+	prior := object{p.req.Prior}
+	how := prior.str("on_destroy")
+	if how == "" {
+		how = "close"
+	}
+	r.Kind, r.Planned = providers.Delete, p.req.Desired
+	b := &actionList{p: p, ctx: ctx}
+	for _, s := range ordersOf(p.req.Current) {
+		if s.over() {
+			continue
+		}
+		price, _ := new(big.Int).SetString(s.body[p.kind.Price], 10)
+		if how != "close" {
+			word := "usable by whoever has a copy"
+			if how == "keep" && s.status == statusOpen {
+				word = "open on the market"
+			}
+			p.notice(providers.Exposure, "", "order %s stays %s: %s at %s", s.hash, word, runs(s.remaining()), poco.FormatAmount(price))
+		}
+		var after []int
+		if how != "keep" && s.status == statusOpen {
+			after = []int{b.add(p.unpublish(s, nil))}
+		}
+		if how == "close" {
+			b.closes([]*signed{s}, after, false)
+		}
+	}
+	if how == "keep" {
+		r.Kind = providers.Forget
+	}
+	r.Because = []string{fmt.Sprintf("on_destroy = %q", how)}
+	r.Actions = b.list
+	if len(b.list) > 0 {
+		if _, err := p.c.address(); err != nil {
+			r.Err = err
+		}
+	}
+}
+
+// An actionList collects the actions of one order resource.
+type actionList struct {
+	p    *orderPlan
+	ctx  context.Context
+	list []providers.Action
+}
+
+func (b *actionList) add(a providers.Action) int {
+	b.list = append(b.list, a)
+	return len(b.list) - 1
+}
+
+// closes adds the closing of orders and returns the indexes. With exact, it matters how much was sold before.
+func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
+	var all []int
+	c := b.p.c
+	for _, s := range list {
+		data, err := poco.PackManageOrder(b.p.kind, s.body, poco.OpClose, nil)
+		if err != nil {
+			b.p.result.Err = errors.Join(b.p.result.Err, fmt.Errorf("close order %s: %w", s.hash, err))
+			continue
+		}
+		from, _ := c.address()
+		gas := c.estimate(b.ctx, "close", chain.Msg{From: from, To: c.Hub, Data: data}, 70_000)
+		price, _ := new(big.Int).SetString(s.body[b.p.kind.Price], 10)
+		payload := b.p.payload(s)
+		payload.Exact = exact
+		payload.Data = data
+		payload.To = c.Hub
+		a := providers.Action{Kind: "close", Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
+			Summary: fmt.Sprintf("close order %s on chain: %s at %s can't be bought any more", s.hash, runs(s.remaining()), poco.FormatAmount(price)),
+			Expect:  []providers.Precondition{ownerPrecondition(common.HexToAddress(s.body[b.p.kind.Resource]), from)}}
+		if exact {
+			a.Expect = append(a.Expect, consumedPrecondition(s))
+		}
+		all = append(all, b.add(a))
+	}
+	return all
+}
+
+// expectations is what the volume and the validity of a new order rest on.
+func (p *orderPlan) expectations(d *decision) []providers.Precondition {
+	var all []providers.Precondition
+	for _, s := range d.withdraw {
+		if d.exact && !slices.Contains(d.closeFirst, s) {
+			all = append(all, consumedPrecondition(s))
+		}
+	}
+	return all
+}
+
+func (p *orderPlan) publish(s *signed, after []int) providers.Action {
+	a := providers.Action{Kind: "publish", After: after, Summary: fmt.Sprintf("publish order %s on the market", s.hash),
+		Payload: marshal(p.payload(s)), Cost: providers.Cost{Signatures: 1, Requests: 2}}
+	app := common.HexToAddress(s.body[p.kind.Resource])
+	if p.c.registered(app) {
+		a.Expect = []providers.Precondition{ownerPrecondition(app, p.c.wallet.Address())}
+	}
+	return a
+}
+
+func (p *orderPlan) unpublish(s *signed, after []int) providers.Action {
+	return providers.Action{Kind: "unpublish", Early: true, After: after, Summary: fmt.Sprintf("take order %s off the market", s.hash),
+		Payload: marshal(p.payload(s)), Cost: providers.Cost{Signatures: 1, Requests: 2}}
+}
+
+func (p *orderPlan) payload(s *signed) orderPayload {
+	return orderPayload{Kind: p.kind.Noun, Hash: s.hash, Order: s.body, Sign: s.sign, Generation: s.generation, Consumed: s.consumed.String()}
+}

@@ -1,0 +1,546 @@
+// Package iexec is the provider of iExec's apps and of the orders that sell them.
+//
+// What is known at plan time is shown at plan time: an app's address is CREATE2 over its fields and first owner, an order's
+// hash is EIP-712 over its fields with a derived salt. Every action is "make sure that": it looks, acts if it must, and
+// looks again. The chain is the truth; the market is where orders are shown.
+package iexec
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/market"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/oci"
+)
+
+// New makes the provider.
+func New() providers.Provider { return provider{} }
+
+type provider struct{}
+
+// A resourceType is one kind of object: its table and what is done with it.
+type resourceType interface {
+	table() *schema.Table
+	read(ctx context.Context, c *client, reqs []providers.ReadRequest) []providers.ReadResult
+	plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult
+}
+
+// A dataType is one kind of data source.
+type dataType interface {
+	table() *schema.Table
+	readData(ctx context.Context, c *client, req providers.DataRequest) (providers.DataResult, error)
+}
+
+// An actionFunc does an action of one kind.
+type actionFunc func(ctx context.Context, c *client, req providers.DoRequest) (json.RawMessage, error)
+
+// A checkFunc checks preconditions of one kind.
+type checkFunc func(ctx context.Context, c *client, ps []providers.Precondition) []error
+
+func resourceTypes() []resourceType { return []resourceType{app{}, order{poco.AppOrder}} }
+
+func dataTypes() []dataType { return []dataType{appData{}, chainData{}} }
+
+func actions() map[string]actionFunc {
+	return map[string]actionFunc{
+		"resolve": doResolve, "deploy": doDeploy, "transfer": doTransfer,
+		"sign": doSign, "publish": doPublish, "unpublish": doUnpublish, "close": doClose,
+	}
+}
+
+func checks() map[string]checkFunc {
+	return map[string]checkFunc{oci.DigestPrecondition: checkDigest, "owner": checkOwner, "consumed": checkConsumed}
+}
+
+// Schema implements providers.Provider.
+func (provider) Schema() *providers.Schema { return tables() }
+
+var tables = sync.OnceValue(func() *providers.Schema {
+	s := &providers.Schema{
+		Provider: providerTable(), Resources: map[string]*schema.Table{}, Data: map[string]*schema.Table{}, Functions: functions(),
+	}
+	for _, t := range resourceTypes() {
+		table := t.table()
+		s.Resources[table.Type] = table
+	}
+	for _, t := range dataTypes() {
+		table := t.table()
+		s.Data[table.Type] = table
+	}
+	return s
+})
+
+func providerTable() *schema.Table {
+	return &schema.Table{
+		Type: "iexec",
+		Doc: "Apps and orders on one chain, for one wallet. Name a built-in `chain`, or give `chain_id`, `rpc_url`, `hub` and `market_url` " +
+			"of another one; each of these also overrides the built-in value. Use several blocks with `alias` for several chains or wallets.\n\n" +
+			"Planning needs the wallet's address only. The key is needed when something is signed: it comes from a keystore file " +
+			"(password from `IEXECFORM_WALLET_PASSWORD`, `password_file`, or a hidden prompt) or from `IEXECFORM_PRIVATE_KEY`.",
+		Example: "provider \"iexec\" {\n  chain = \"arbitrum-sepolia-testnet\"\n  wallet {\n    keystore = \"~/.ethereum/keystore\"\n    address  = \"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266\"\n  }\n}\n",
+		Attrs: []schema.Attr{
+			choiceAttr(schema.Attr{Name: "chain", Mode: schema.Optional, Doc: "A built-in chain: `arbitrum-mainnet`, `arbitrum-sepolia-testnet` or `localnet`."},
+				chainNames()...),
+			uintAttr(schema.Attr{Name: "chain_id", Mode: schema.Optional, Doc: "Chain id (EIP-155) of a chain that isn't built in."}, 1),
+			textAttr(schema.Attr{Name: "rpc_url", Mode: schema.Optional, Doc: "URL of an Ethereum JSON-RPC endpoint. One with an access key in it belongs into a sensitive variable."}),
+			addressAttr(schema.Attr{Name: "hub", Mode: schema.Optional, Doc: "Address of the PoCo hub."}),
+			textAttr(schema.Attr{Name: "market_url", Mode: schema.Optional, Doc: "Base URL of the market API."}),
+			textAttr(schema.Attr{Name: "sms_url", Mode: schema.Optional, Doc: "Base URL of the secret management service."}),
+			uintAttr(schema.Attr{Name: "confirmations", Mode: schema.Optional, Default: cty.NumberIntVal(1), Doc: "Blocks to wait for, that with the transaction included."}, 1),
+			uintAttr(schema.Attr{Name: "max_fee_gwei", Mode: schema.Optional, Doc: "Highest fee per gas to offer, in gwei. An action that needs more is held, not failed."}, 1),
+		},
+		Blocks: []schema.Block{{
+			Name: "wallet",
+			Doc:  "Whose apps and orders these are. Without it: the key in `IEXECFORM_PRIVATE_KEY`, or the only key of the default keystore directory, or, on `localnet`, the first development account.",
+			Attrs: []schema.Attr{
+				textAttr(schema.Attr{Name: "keystore", Mode: schema.Optional, Doc: "Keystore directory or file, as of geth and the official CLI. `~` is the home directory."}),
+				addressAttr(schema.Attr{Name: "address", Mode: schema.Optional, Doc: "Address of the wallet. Enough to plan with."}),
+				textAttr(schema.Attr{Name: "password_file", Mode: schema.Optional, Doc: "File whose first line is the password of the keystore file."}),
+			},
+		}},
+	}
+}
+
+func chainNames() []string {
+	var names []string
+	for _, c := range poco.Chains() {
+		names = append(names, c.Name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// client implements providers.Client for one provider configuration.
+type client struct {
+	poco.Chain
+	chain     *chain.Client
+	market    *market.Client
+	images    *oci.Resolver
+	wallet    *chain.Wallet // nil when there is none: walletErr says why
+	walletErr error
+	sender    *chain.Sender // nil without wallet
+	project   string
+	workspace string
+	known     map[string]resourceType
+	data      map[string]dataType
+
+	registry func(context.Context) (common.Address, error) // AppRegistry of the hub, read once
+	pinned   func(context.Context) (chain.Head, error)     // read once
+	fees     func(context.Context) (chain.Fees, error)     // read once
+
+	mu       sync.Mutex
+	owners   map[common.Address]common.Address // of apps, as read or as planned in this run
+	unborn   map[common.Address]bool           // apps that this run plans to deploy
+	listings map[string]*listing               // of the market, by kind and owner
+	signed   map[common.Hash]string            // signatures made in this run
+	gas      map[string]uint64                 // estimates by shape of the call
+}
+
+// Open implements providers.Provider. Nothing is sent or asked.
+func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
+	c := &client{
+		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
+		known: map[string]resourceType{}, data: map[string]dataType{},
+		owners: map[common.Address]common.Address{}, unborn: map[common.Address]bool{}, listings: map[string]*listing{},
+		signed: map[common.Hash]string{}, gas: map[string]uint64{},
+	}
+	for _, t := range resourceTypes() {
+		c.known[t.table().Type] = t
+	}
+	for _, t := range dataTypes() {
+		c.data[t.table().Type] = t
+	}
+	cfg := object{req.Config}
+	if err := c.settle(cfg); err != nil {
+		return nil, err
+	}
+	var err error
+	if c.chain, err = chain.Dial(ctx, c.RPC, chain.Options{}); err != nil {
+		return nil, providers.At("rpc_url", err)
+	}
+	if c.market, err = market.New(c.Market, c.Domain(), market.Options{}); err != nil {
+		return nil, providers.At("market_url", err)
+	}
+	if err := c.openWallet(cfg, req); err != nil {
+		return nil, err
+	}
+	c.registry = once(func(ctx context.Context) (common.Address, error) {
+		out := c.chain.Calls(ctx, []chain.Call{{To: c.Hub, Data: pack(poco.HubABI().Pack("appregistry"))}})[0]
+		var revert *chain.RevertError
+		switch {
+		case out.Err == nil && len(out.Data) == 32:
+			return common.BytesToAddress(out.Data), nil
+		case out.Err == nil || errors.As(out.Err, &revert):
+			return common.Address{}, providers.At("hub", fmt.Errorf("there is no PoCo hub at %s on chain %d: correct hub, or the chain that rpc_url reaches", c.Hub, c.ID))
+		}
+		return common.Address{}, out.Err
+	})
+	c.pinned = once(func(ctx context.Context) (chain.Head, error) { return c.chain.Pin(ctx) })
+	c.fees = once(func(ctx context.Context) (chain.Fees, error) { return c.chain.GasPrice(ctx) })
+	return c, nil
+}
+
+// settle works out the chain from the provider block.
+func (c *client) settle(cfg object) error {
+	if name := cfg.str("chain"); name != "" {
+		c.Chain, _ = poco.ChainByName(name)
+	}
+	if id := cfg.num("chain_id"); id != nil {
+		if c.ID != 0 && id.Uint64() != c.ID {
+			return providers.At("chain_id", fmt.Errorf("chain %s has id %d, not %s: leave out one of chain and chain_id", c.Name, c.ID, id))
+		}
+		if builtin, ok := poco.ChainByID(id.Uint64()); ok && c.ID == 0 {
+			c.Explorer = builtin.Explorer
+		}
+		c.ID = id.Uint64()
+	}
+	if hub := cfg.str("hub"); hub != "" {
+		c.Hub = common.HexToAddress(hub)
+	}
+	for _, set := range []struct {
+		field *string
+		name  string
+	}{{&c.RPC, "rpc_url"}, {&c.Market, "market_url"}, {&c.SMS, "sms_url"}} {
+		if text := cfg.str(set.name); text != "" {
+			*set.field = strings.TrimSuffix(text, "/")
+		}
+	}
+	var missing []string
+	for name, there := range map[string]bool{"chain_id": c.ID != 0, "rpc_url": c.RPC != "", "hub": c.Hub != common.Address{}, "market_url": c.Market != ""} {
+		if !there {
+			missing = append(missing, name)
+		}
+	}
+	sort.Strings(missing)
+	if len(missing) == 4 {
+		return fmt.Errorf("no chain is chosen: write provider \"iexec\" { chain = \"%s\" }; built-in chains are %s", "arbitrum-sepolia-testnet", strings.Join(chainNames(), ", "))
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("a chain that isn't built in also needs %s", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+func (c *client) openWallet(cfg object, req providers.OpenRequest) error {
+	var w object
+	configured := !cfg.v.GetAttr("wallet").IsNull()
+	wc := chain.WalletConfig{Dir: req.Dir}
+	if configured {
+		w = object{cfg.v.GetAttr("wallet")}
+		wc.Keystore, wc.Address, wc.PasswordFile = w.str("keystore"), w.str("address"), w.str("password_file")
+	}
+	if c.ID == poco.Localnet().ID && wc.Keystore == "" && os.Getenv(chain.EnvPrivateKey) == "" {
+		for _, account := range poco.DevAccounts() {
+			if wc.Address == "" || account.Address == common.HexToAddress(wc.Address) {
+				c.wallet = chain.KeyWallet(account.Key)
+				break
+			}
+		}
+	}
+	if c.wallet == nil {
+		wallet, err := chain.OpenWallet(wc, os.Getenv, req.Prompt)
+		if err != nil && !errors.Is(err, chain.ErrNoWallet) {
+			return providers.At("wallet", err)
+		}
+		if err != nil {
+			c.walletErr = err // only what needs an address fails
+			return nil
+		}
+		c.wallet = wallet
+	}
+	opts := chain.SenderOptions{}
+	if n := cfg.num("confirmations"); n != nil {
+		opts.Confirmations = n.Uint64()
+	}
+	if n := cfg.num("max_fee_gwei"); n != nil {
+		opts.MaxFee = new(big.Int).Mul(n, big.NewInt(1e9))
+	}
+	c.sender = chain.NewSender(c.chain, c.wallet.Signer, c.wallet.Address(), opts, req.Pending)
+	return nil
+}
+
+// pin makes all reads of a plan see one block.
+func (c *client) pin(ctx context.Context) error {
+	_, err := c.pinned(ctx)
+	return err
+}
+
+// address is the wallet's.
+func (c *client) address() (common.Address, error) {
+	if c.wallet == nil {
+		return common.Address{}, c.walletErr
+	}
+	return c.wallet.Address(), nil
+}
+
+// Close implements providers.Closer.
+func (c *client) Close() error { return errors.Join(c.chain.Close(), c.market.Close()) }
+
+// Identity implements providers.Identified. It also refuses an endpoint of another chain than configured.
+func (c *client) Identity(ctx context.Context) (map[string]string, error) {
+	id, err := c.chain.ChainID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !id.IsUint64() || id.Uint64() != c.ID {
+		return nil, fmt.Errorf("the RPC endpoint %s is of chain %s, but the provider is configured for chain %d: correct rpc_url or chain", c.chain.URL(), id, c.ID)
+	}
+	genesis, err := c.chain.Genesis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.registry(ctx); err != nil {
+		return nil, err
+	}
+	return map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex(), "genesis": genesis.Hex()}, nil
+}
+
+// Read implements providers.Client.
+func (c *client) Read(ctx context.Context, reqs []providers.ReadRequest) []providers.ReadResult {
+	return byType(reqs, func(r providers.ReadRequest) string { return r.Addr.Resource.Type },
+		func(typ string, part []providers.ReadRequest) []providers.ReadResult {
+			return c.known[typ].read(ctx, c, part)
+		})
+}
+
+// Plan implements providers.Client.
+func (c *client) Plan(ctx context.Context, reqs []providers.PlanRequest) []providers.PlanResult {
+	return byType(reqs, func(r providers.PlanRequest) string { return r.Addr.Resource.Type },
+		func(typ string, part []providers.PlanRequest) []providers.PlanResult {
+			return c.known[typ].plan(ctx, c, part)
+		})
+}
+
+// byType hands each type's part of a batch to do, types in order of their names, so that apps come before their orders.
+func byType[Q, R any](reqs []Q, typeOf func(Q) string, do func(string, []Q) []R) []R {
+	parts := map[string][]int{}
+	for i, r := range reqs {
+		parts[typeOf(r)] = append(parts[typeOf(r)], i)
+	}
+	types := make([]string, 0, len(parts))
+	for t := range parts {
+		types = append(types, t)
+	}
+	sort.Strings(types)
+	results := make([]R, len(reqs))
+	for _, t := range types {
+		part := make([]Q, len(parts[t]))
+		for n, i := range parts[t] {
+			part[n] = reqs[i]
+		}
+		for n, r := range do(t, part) {
+			results[parts[t][n]] = r
+		}
+	}
+	return results
+}
+
+// ReadData implements providers.Client.
+func (c *client) ReadData(ctx context.Context, req providers.DataRequest) (providers.DataResult, error) {
+	return c.data[req.Addr.Resource.Type].readData(ctx, c, req)
+}
+
+// Check implements providers.Client.
+func (c *client) Check(ctx context.Context, ps []providers.Precondition) []error {
+	c.chain.Unpin()
+	return byType(ps, func(p providers.Precondition) string { return p.Kind }, func(kind string, part []providers.Precondition) []error {
+		check := checks()[kind]
+		if check == nil {
+			errs := make([]error, len(part))
+			for i := range errs {
+				errs[i] = fmt.Errorf("precondition of unknown kind %q: the plan was made by another version", kind)
+			}
+			return errs
+		}
+		return check(ctx, c, part)
+	})
+}
+
+// Do implements providers.Client.
+func (c *client) Do(ctx context.Context, req providers.DoRequest) (json.RawMessage, error) {
+	do := actions()[req.Action.Kind]
+	if do == nil {
+		return nil, fmt.Errorf("action of unknown kind %q: the plan was made by another version", req.Action.Kind)
+	}
+	return do(ctx, c, req)
+}
+
+// Ready implements providers.Readier: it unlocks the key, and looks whether the wallet has the gas.
+func (c *client) Ready(ctx context.Context, actions []providers.Action) error {
+	signs, fee := false, new(big.Int)
+	for _, a := range actions {
+		signs = signs || a.Cost.Gas > 0 || a.Cost.Signatures > 0
+		if f, ok := new(big.Int).SetString(a.Cost.Fee, 10); ok {
+			fee.Add(fee, f)
+		}
+	}
+	if !signs {
+		return nil
+	}
+	if _, err := c.address(); err != nil {
+		return err
+	}
+	if _, err := c.wallet.Signer(ctx); err != nil {
+		return err
+	}
+	if fee.Sign() == 0 {
+		return nil
+	}
+	balance, err := c.chain.Balance(ctx, c.wallet.Address())
+	if err != nil {
+		return err
+	}
+	if balance.Cmp(fee) < 0 {
+		return fmt.Errorf("wallet %s has %s ETH and the plan's transactions need about %s ETH for gas: send it some", c.wallet.Address(), ether(balance), ether(fee))
+	}
+	return nil
+}
+
+// Pending implements providers.Resumer.
+func (c *client) Pending() []string {
+	if c.sender == nil {
+		return nil
+	}
+	var all []string
+	for _, tx := range c.sender.Pending() {
+		all = append(all, fmt.Sprintf("transaction %s (%s), nonce %d: it will be broadcast again, with the same hash", tx.Hashes[len(tx.Hashes)-1], tx.Purpose, tx.Nonce))
+	}
+	return all
+}
+
+// Resume implements providers.Resumer.
+func (c *client) Resume(ctx context.Context, j providers.Journal, progress func(providers.Progress)) error {
+	c.chain.Unpin()
+	if c.sender == nil {
+		return nil
+	}
+	return c.sender.Resume(ctx, j, progress)
+}
+
+// Link implements providers.Linker.
+func (c *client) Link(typ string, value cty.Value) string {
+	if c.Explorer == "" || value.IsNull() {
+		return ""
+	}
+	switch typ {
+	case "iexec_app":
+		return c.Explorer + "/app/" + object{value}.str("address")
+	case "iexec_apporder":
+		if hash := (object{value}).str("order_hash"); hash != "" {
+			return c.Explorer + "/access/app/" + hash
+		}
+	}
+	return ""
+}
+
+// cost is that of a transaction.
+func (c *client) cost(ctx context.Context, gas uint64) providers.Cost {
+	cost := providers.Cost{Gas: gas, Signatures: 0}
+	if fees, err := c.fees(ctx); err == nil {
+		price := fees.Base
+		if price == nil {
+			price = fees.Cap
+		} else {
+			price = new(big.Int).Add(price, fees.Tip)
+		}
+		cost.Fee = new(big.Int).Mul(price, new(big.Int).SetUint64(gas)).String()
+	}
+	return cost
+}
+
+// estimate is the gas of a call; calls of one shape are estimated once. Where the node can't tell, it is the fallback.
+func (c *client) estimate(ctx context.Context, shape string, msg chain.Msg, fallback uint64) uint64 {
+	c.mu.Lock()
+	gas, ok := c.gas[shape]
+	c.mu.Unlock()
+	if ok {
+		return gas
+	}
+	gas = fallback
+	if estimates, errs := c.chain.EstimateGas(ctx, []chain.Msg{msg}); errs[0] == nil {
+		gas = estimates[0]
+	}
+	c.mu.Lock()
+	c.gas[shape] = gas
+	c.mu.Unlock()
+	return gas
+}
+
+func ether(wei *big.Int) string {
+	text := new(big.Float).Quo(new(big.Float).SetInt(wei), big.NewFloat(1e18)).Text('f', 9)
+	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+}
+
+// once makes f run until it succeeds; then its result is kept.
+func once[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
+	var mu sync.Mutex
+	var done bool
+	var value T
+	return func(ctx context.Context) (T, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done {
+			return value, nil
+		}
+		v, err := f(ctx)
+		if err == nil {
+			value, done = v, true
+		}
+		return v, err
+	}
+}
+
+// pack drops the error of packing arguments whose types are fixed in the source.
+func pack(data []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+func marshal(v any) json.RawMessage {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // only types of this package, which can all be written
+	}
+	return raw
+}
+
+func unmarshal(a providers.Action, into any) error {
+	if err := json.Unmarshal(a.Payload, into); err != nil {
+		return fmt.Errorf("payload of action %d: %w", a.ID, err)
+	}
+	return nil
+}
+
+func fail[R any](n int, one R) []R {
+	all := make([]R, n)
+	for i := range all {
+		all[i] = one
+	}
+	return all
+}
+
+var (
+	_ providers.Client     = (*client)(nil)
+	_ providers.Identified = (*client)(nil)
+	_ providers.Readier    = (*client)(nil)
+	_ providers.Resumer    = (*client)(nil)
+	_ providers.Linker     = (*client)(nil)
+	_ providers.Closer     = (*client)(nil)
+)
