@@ -458,6 +458,9 @@ func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnosti
 		return cty.DynamicVal, diags
 	}
 	e := v.eval
+	if e == nil {
+		return cty.DynamicVal, hcl.Diagnostics{failure(nil, "No value", "Nothing has been evaluated.")}
+	}
 	f := e.find(expr, scope{})
 	if f.diags.HasErrors() {
 		return cty.DynamicVal, f.diags

@@ -203,7 +203,7 @@ func (g *gatherer) text(v *variable, text, source string) {
 		value, diags = expr.Value(nil)
 	}
 	if diags.HasErrors() {
-		g.fail(nil, "Invalid value for variable", "The value that %s gives to variable %q is not an expression of type %s: %s. Text within it must be in double quotes.",
+		g.fail(nil, "Invalid value for variable", "The value that %s gives to variable %q is not an expression of type %s. %s Text within it must be in double quotes.",
 			source, v.Name, typeexpr.TypeString(v.constraint), diags[0].Detail)
 		value = cty.UnknownVal(v.Type)
 	}
