@@ -1,0 +1,49 @@
+# GNU make. `make` alone lists the targets.
+SHELL := bash
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TESTFLAGS ?=
+BENCH     ?= .
+FUZZTIME  ?= 10s
+
+LINT_VERSION := v2.15.0
+LINT         := bin/golangci-lint-$(LINT_VERSION)
+
+.PHONY: help build test lint bench fuzz demo docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build bin/iexecform
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/iexecform ./cmd/iexecform
+
+test: ## Run all tests (TESTFLAGS=-race, …)
+	go test $(TESTFLAGS) ./...
+
+lint: $(LINT) ## Run the linters
+	$(LINT) run
+
+# Built once from source, in its own module: it is no dependency of this one.
+$(LINT):
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv bin/golangci-lint $@
+
+bench: ## Run the benchmarks (BENCH=regexp)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+fuzz: ## Fuzz each fuzz target for a while (FUZZTIME=10s)
+	@set -e; git grep -l '^func Fuzz' -- '*_test.go' | while read -r file; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+	    echo "$$target in $$(dirname "$$file")"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+	  done; \
+	done
+
+demo: build ## Show a plan and an apply on a network of your own machine
+	PATH="$(CURDIR)/bin:$$PATH" examples/demo.sh
+
+docs: build ## Write the reference pages again, from the schemas
+	bin/iexecform docs docs/reference
+
+clean: ## Remove what was built
+	rm -rf bin
