@@ -48,7 +48,7 @@ func (b *builder) completeActions() {
 				forget.After = append(forget.After, n)
 			}
 			c.Actions = append(c.Actions, forget)
-		case providers.Update:
+		case providers.Create, providers.Update, providers.Replace:
 			if len(c.Actions) == 0 {
 				c.Actions = []providers.Action{{Kind: providers.ActionRecord, Summary: "update the state"}}
 			}
