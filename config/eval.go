@@ -302,20 +302,25 @@ func (p *pending) value() cty.Value {
 	return p.values[0]
 }
 
+// markSensitive marks the sensitive attributes that have a value.
 func markSensitive(n *node, v cty.Value) cty.Value {
+	if v.IsNull() || !v.IsKnown() {
+		return v
+	}
+	var attrs map[string]cty.Value
 	for _, a := range n.body.table.Attrs {
-		if !a.Sensitive || v.IsNull() || !v.IsKnown() {
+		if !a.Sensitive || v.GetAttr(a.Name).IsNull() {
 			continue
 		}
-		attrs := v.AsValueMap()
-		for _, a := range n.body.table.Attrs {
-			if a.Sensitive {
-				attrs[a.Name] = attrs[a.Name].Mark(sensitiveMark)
-			}
+		if attrs == nil {
+			attrs = v.AsValueMap()
 		}
-		return cty.ObjectVal(attrs)
+		attrs[a.Name] = attrs[a.Name].Mark(sensitiveMark)
 	}
-	return v
+	if attrs == nil {
+		return v
+	}
+	return cty.ObjectVal(attrs)
 }
 
 // block expands a resource or data block and evaluates its instances. It returns nil when the block is skipped or fails

@@ -181,7 +181,9 @@ func (r *recorder) results(what string, instances []config.Instance, plan func(c
 	r.printf("%s\n", what)
 	results := make([]config.Result, len(instances))
 	for i, inst := range instances {
-		r.printf("  %s by %s %s <- %v\n", inst.Addr, inst.Provider, text(inst.Value), inst.DependsOn)
+		if !r.quiet {
+			r.printf("  %s by %s %s <- %v\n", inst.Addr, inst.Provider, text(inst.Value), inst.DependsOn)
+		}
 		if r.instances != nil {
 			r.instances[inst.Addr] = inst
 		}
