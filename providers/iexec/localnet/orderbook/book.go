@@ -33,9 +33,10 @@ type record struct {
 	remaining uint64
 	published int64 // Unix milliseconds
 
-	price uint64
-	tag   common.Hash
-	text  []byte // as publish and list answer it
+	price        uint64
+	tag          common.Hash
+	unrestricted bool   // no address in any field that restricts
+	text         []byte // as publish and list answer it
 }
 
 // key names an index of the open orders of one kind: those with that value in that field; with no field, all of them.
@@ -85,6 +86,10 @@ func (b *book) put(r record) *record {
 	}
 	r.price, _ = strconv.ParseUint(r.order[r.kind.Price], 10, 64)
 	r.tag = common.HexToHash(r.order["tag"])
+	r.unrestricted = true
+	for _, name := range queryOf(r.kind).restricts {
+		r.unrestricted = r.unrestricted && r.order[restrictField(r.kind, name)] == zeroAddress
+	}
 	r.text = r.render(b.chainID)
 	b.records[r.hash] = &r
 	if r.status == statusOpen {

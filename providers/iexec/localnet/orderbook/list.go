@@ -115,6 +115,7 @@ func parseQuery(k *poco.Kind, q url.Values) (key, []filter, error) {
 			filters = append(filters, func(r *record) bool { return r.order[name] == value })
 		}
 	}
+	absent := 0
 	for _, name := range spec.restricts {
 		value, err := addressOrAny(q, name)
 		if err != nil {
@@ -128,12 +129,17 @@ func parseQuery(k *poco.Kind, q url.Values) (key, []filter, error) {
 		switch {
 		case value == anyAddress:
 		case value == "":
+			absent++
 			filters = append(filters, func(r *record) bool { return r.order[field] == zeroAddress })
 		default:
 			filters = append(filters, func(r *record) bool {
 				return r.order[field] == value || !strict && r.order[field] == zeroAddress
 			})
 		}
+	}
+
+	if absent == len(spec.restricts) { // the usual question, by what is known beforehand
+		filters = append(filters[:len(filters)-absent], func(r *record) bool { return r.unrestricted })
 	}
 
 	minTag, ok, err := bytes32(q, "minTag")
