@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
+	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/plan/apply"
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
+)
+
+const interruptText = "Interrupt received: finishing what is in flight; nothing new is begun (once more to exit at once)."
+
+type applyOptions struct {
+	planOptions
+	autoApprove bool
+	planFile    string
+}
+
+// applyView shows an apply. Diagnostics may be called at any time, Close at the end.
+type applyView interface {
+	Plan(p *plan.Plan, saved bool) error
+	Event(apply.Event)
+	Outcome(*view.Outcome) error
+	Diagnostics(hcl.Diagnostics, view.Sources) error
+	Close()
+}
+
+func (a *app) applyCommand() *cobra.Command {
+	var o applyOptions
+	cmd := &cobra.Command{
+		Use:   "apply [PLANFILE]",
+		Short: "Plan, ask, and do it; or do just what a saved plan says",
+		Args:  arguments(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.planFile = args[0]
+				if err := refuseWithPlan(cmd); err != nil {
+					return err
+				}
+			}
+			return a.applyChecked(cmd, o)
+		},
+	}
+	flags := cmd.Flags()
+	o.addInputs(flags)
+	o.addModes(flags)
+	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
+	return cmd
+}
+
+func (a *app) destroyCommand() *cobra.Command {
+	o := applyOptions{}
+	cmd := &cobra.Command{
+		Use:   "destroy",
+		Short: "Withdraw everything that the state knows; the same as apply --destroy",
+		Long: "Unpublishes and closes orders as their on_destroy says, and forgets apps: an app cannot be removed from the chain.\n" +
+			"`iexecform plan --destroy` shows what would happen.",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.destroy = true
+			return a.applyChecked(cmd, o)
+		},
+	}
+	flags := cmd.Flags()
+	o.addInputs(flags)
+	flags.BoolVar(&o.json, "json", false, "print JSON lines")
+	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
+	return cmd
+}
+
+// refuseWithPlan refuses flags that only make sense while planning.
+func refuseWithPlan(cmd *cobra.Command) error {
+	var given []string
+	for _, name := range []string{"var", "var-file", "target", "replace", "destroy", "refresh-only", "refresh"} {
+		if cmd.Flags().Changed(name) {
+			given = append(given, "--"+name)
+		}
+	}
+	if len(given) > 0 {
+		return &usageError{cmd, fmt.Errorf("%s can't be given with a saved plan: the plan has them already. Plan again to change them", strings.Join(given, ", "))}
+	}
+	return nil
+}
+
+func (a *app) applyChecked(cmd *cobra.Command, o applyOptions) error {
+	if err := o.check(cmd); err != nil {
+		return err
+	}
+	var v applyView
+	if o.json {
+		if o.planFile == "" && !o.autoApprove {
+			return &usageError{cmd, errors.New("--json asks nothing: give --auto-approve or a plan file as well")}
+		}
+		v = view.NewLines(a.streams.Out, version, time.Now)
+	} else {
+		h := a.human()
+		h.Compact = o.compact
+		v = h.Applying()
+	}
+	defer v.Close()
+	ctx, stop := a.interruptible(cmd.Context(), interruptText)
+	defer stop()
+	run := a.applyFresh
+	if o.planFile != "" {
+		run = a.applySaved
+	}
+	err := run(ctx, o, v)
+	var code exitCode
+	if err == nil || errors.As(err, &code) {
+		return err
+	}
+	v.Close()
+	var sources view.Sources
+	if failed := (*failure)(nil); errors.As(err, &failed) {
+		err, sources = failed.err, failed.sources
+	}
+	if err := v.Diagnostics(diagnose(err), sources); err != nil {
+		return err
+	}
+	return exitCode(exitError)
+}
+
+// applyFresh makes a plan, asks, and applies it.
+func (a *app) applyFresh(ctx context.Context, o applyOptions, v applyView) error {
+	operation := "apply"
+	if o.destroy {
+		operation = "destroy"
+	}
+	b, err := a.build(ctx, o.planOptions, operation)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if b.plan.Complete || !b.plan.Empty() {
+		if err := v.Plan(b.plan, false); err != nil {
+			return err
+		}
+	}
+	if err := v.Diagnostics(b.diags, b.config.Files()); err != nil {
+		return err
+	}
+	if b.diags.HasErrors() {
+		return exitCode(exitError)
+	}
+	if !b.plan.Empty() && !o.autoApprove {
+		if err := a.approve(ctx, b.plan, o.noInput); err != nil {
+			return err
+		}
+	}
+	evaluate := lateOutputs{config: b.config, inputs: b.inputs, session: b.session}
+	return a.perform(ctx, o, v, b.store, apply.Options{Plan: b.plan, State: b.state, Session: b.session, Outputs: evaluate.outputs})
+}
+
+// approve asks whether to go on. Only the word yes approves.
+func (a *app) approve(ctx context.Context, p *plan.Plan, noInput bool) error {
+	const hint = "Give --auto-approve to apply without being asked, or apply a plan saved with `iexecform plan --out FILE`"
+	if noInput {
+		return errors.New("this plan needs approval, and --input=false forbids to ask. Nothing was changed. " + hint)
+	}
+	question := "Do you want to perform these actions?\n  They will be done as listed above."
+	if p.Mode == plan.Destroy {
+		question = "Do you really want to withdraw all of this?\n  The actions will be done as listed above, and can't be undone."
+	}
+	_, _ = fmt.Fprintf(a.streams.Err, "\n%s\n  Only 'yes' is accepted.\n\n  Enter a value: ", question)
+	answer, err := a.readLine(ctx)
+	_, _ = fmt.Fprintln(a.streams.Err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("this plan needs approval, and there is nobody to ask: standard input is at its end. Nothing was changed. " + hint)
+	case err != nil && ctx.Err() == nil:
+		return fmt.Errorf("read the approval: %w. Nothing was changed. %s", err, hint)
+	case err != nil || answer != "yes":
+		_, _ = fmt.Fprintln(a.streams.Err, "Apply cancelled. Nothing was changed.")
+		return exitCode(exitError)
+	}
+	return nil
+}
+
+// applySaved applies a plan as it was saved.
+func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error {
+	p, err := a.readPlan(o.planFile)
+	if err != nil {
+		return err
+	}
+	store := a.store()
+	unlock, err := a.lock(ctx, store, "apply", o.lockFlags)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	loaded, err := store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if err := apply.CheckFresh(p, loaded); err != nil {
+		return err
+	}
+	if err := v.Plan(p, true); err != nil {
+		return err
+	}
+	source, err := a.planSource(ctx, p)
+	if err != nil {
+		return err
+	}
+	session := plan.NewSession(a.providers(), loaded, p.Project, p.Workspace, a.dir, a.prompt(o.noInput))
+	defer func() { _ = session.Close() }()
+	if err := source.open(ctx, p, session); err != nil {
+		return err
+	}
+	options := apply.Options{Plan: p, State: loaded, Session: session}
+	if source.config != nil {
+		late := lateOutputs{config: source.config, inputs: source.inputs, session: session}
+		options.Outputs = late.outputs
+	}
+	return a.perform(ctx, o, v, store, options)
+}
+
+// perform applies the plan, unless there is nothing at all to do, and shows what came of it.
+func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store state.Store, options apply.Options) error {
+	outcome := &view.Outcome{Plan: options.Plan, Result: &apply.Result{Snapshot: options.State.Snapshot}}
+	if !options.Plan.Empty() || options.State.Records > 0 {
+		options.Tool, options.Store, options.Providers, options.Parallelism = version, store, a.providers(), o.parallelism
+		options.Observe = func(e apply.Event) {
+			if e.Type == apply.Succeeded {
+				outcome.Done = append(outcome.Done, e.Action)
+			}
+			v.Event(e)
+		}
+		result, err := apply.Run(ctx, options)
+		if err != nil {
+			return err
+		}
+		outcome.Result = result
+	}
+	outcome.Outputs = view.SortedOutputs(outcome.Result.Snapshot)
+	outcome.Links = a.links(options.Session, options.Plan, outcome.Result.Snapshot)
+	if err := v.Outcome(outcome); err != nil {
+		return err
+	}
+	if !outcome.Complete() {
+		return exitCode(exitError)
+	}
+	return nil
+}
+
+// links are the pages about what was changed.
+func (a *app) links(session *plan.Session, p *plan.Plan, s *state.Snapshot) (links []view.Link) {
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		client, _ := session.Client(c.Provider)
+		linker, ok := client.(providers.Linker)
+		object := s.Resources[c.Addr]
+		if !ok || object == nil || c.Kind == providers.NoOp {
+			continue
+		}
+		value, err := plan.DecodeObject(a.providers(), c.Addr.Resource.Type, object)
+		if err != nil {
+			continue // a page less to look at is no reason to fail after the work is done
+		}
+		if url := linker.Link(c.Addr.Resource.Type, value); url != "" {
+			links = append(links, view.Link{Addr: c.Addr, URL: url})
+		}
+	}
+	return links
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/state"
+)
+
+// planOptions are the flags that plan, apply and destroy share.
+type planOptions struct {
+	inputFlags
+	lockFlags
+	destroy, refreshOnly bool
+	noRefresh            bool
+	targets, replace     []string
+	parallelism          int
+	json, compact        bool
+}
+
+// addInputs adds the flags of every command that makes a plan.
+func (o *planOptions) addInputs(flags *pflag.FlagSet) {
+	o.inputFlags.add(flags)
+	o.lockFlags.add(flags)
+	flags.StringArrayVar(&o.targets, "target", nil, "plan only the resource `ADDRESS` and what it depends on (repeatable)")
+	flags.StringArrayVar(&o.replace, "replace", nil, "make a new object for the resource `ADDRESS` (repeatable)")
+	flags.Var((*inverted)(&o.noRefresh), "refresh", "look what exists; --refresh=false takes the state's word for it")
+	flags.Lookup("refresh").NoOptDefVal = "true"
+	flags.IntVar(&o.parallelism, "parallelism", 0, "do at most `N` things at once (default: 10 reads, 16 actions)")
+	flags.BoolVar(&o.compact, "compact-warnings", false, "print warnings without details")
+}
+
+func (o *planOptions) addModes(flags *pflag.FlagSet) {
+	flags.BoolVar(&o.destroy, "destroy", false, "plan to withdraw everything")
+	flags.BoolVar(&o.refreshOnly, "refresh-only", false, "only make the state say what exists")
+	flags.BoolVar(&o.json, "json", false, "print JSON")
+}
+
+// check refuses combinations that contradict each other.
+func (o *planOptions) check(cmd *cobra.Command) error {
+	for _, c := range []struct {
+		bad  bool
+		text string
+	}{
+		{o.destroy && o.refreshOnly, "--destroy and --refresh-only exclude each other"},
+		{o.refreshOnly && o.noRefresh, "--refresh-only and --refresh=false exclude each other"},
+		{o.refreshOnly && len(o.replace) > 0, "--refresh-only changes nothing, so --replace has no meaning"},
+		{o.destroy && len(o.replace) > 0, "--destroy makes nothing, so --replace has no meaning"},
+		{o.parallelism < 0, "--parallelism must be 1 or more"},
+	} {
+		if c.bad {
+			return &usageError{cmd, errors.New(c.text)}
+		}
+	}
+	return nil
+}
+
+func (o *planOptions) mode() plan.Mode {
+	switch {
+	case o.destroy:
+		return plan.Destroy
+	case o.refreshOnly:
+		return plan.RefreshOnly
+	}
+	return plan.Normal
+}
+
+// built is a plan with all that applying it takes. close must be called.
+type built struct {
+	config  *config.Config
+	inputs  map[string]cty.Value
+	store   state.Store
+	state   *state.Loaded
+	plan    *plan.Plan
+	session *plan.Session
+	diags   hcl.Diagnostics // warnings of all steps, and the errors that made the plan incomplete
+	unlock  func()
+}
+
+func (b *built) close() {
+	if b.session != nil {
+		_ = b.session.Close() // nothing is lost with a connection
+	}
+	b.unlock()
+}
+
+// build makes a plan while the state is locked. The error is about what kept it from being begun; whatever came up on the
+// way is in the result's diags.
+func (a *app) build(ctx context.Context, o planOptions, operation string) (*built, error) {
+	targets, err := parseAddresses("--target", o.targets)
+	if err != nil {
+		return nil, err
+	}
+	replace, err := parseAddresses("--replace", o.replace)
+	if err != nil {
+		return nil, err
+	}
+	c, diags, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	if c.Empty() && o.mode() != plan.Destroy {
+		return nil, fmt.Errorf("there is no .hcl file in %s: without a configuration everything would have to go. "+
+			"Run `iexecform init` to make a first file, choose another directory with --chdir, or run `iexecform destroy` if all is to go", a.dir)
+	}
+	b := &built{config: c, store: a.store(), unlock: func() {}}
+	var more hcl.Diagnostics
+	b.inputs, more = a.inputs(ctx, c, o.inputFlags)
+	if diags = append(diags, more...); diags.HasErrors() {
+		return nil, &failure{err: diags, sources: c.Files()}
+	}
+	if b.unlock, err = a.lock(ctx, b.store, operation, o.lockFlags); err != nil {
+		return nil, err
+	}
+	if b.state, err = b.store.Load(ctx); err != nil {
+		b.close()
+		return nil, err
+	}
+	b.plan, b.session, more = plan.Build(ctx, plan.Options{
+		Tool: version, Config: c, Inputs: b.inputs, Workspace: workspaceName, State: b.state, Providers: a.providers(),
+		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Replace: replace,
+		Parallelism: o.parallelism,
+	})
+	b.diags = append(diags, more...)
+	if ctx.Err() != nil {
+		b.close()
+		return nil, errors.New("interrupted while planning. Nothing was changed")
+	}
+	return b, nil
+}
+
+// readPlan reads a saved plan.
+func (a *app) readPlan(name string) (*plan.Plan, error) {
+	b, err := os.ReadFile(a.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no plan file %s. Make one with `iexecform plan --out %s`", name, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the plan file: %w", err)
+	}
+	p, err := plan.Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
+}

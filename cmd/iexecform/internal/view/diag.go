@@ -1,0 +1,181 @@
+package view
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+	wordwrap "github.com/mitchellh/go-wordwrap"
+)
+
+// Sources is the text of the files that diagnostics point into.
+type Sources map[string]*hcl.File
+
+// writeDiagnostics prints diagnostics with the source that they are about. With compact, warnings are only their
+// summaries, unless there is an error too.
+func writeDiagnostics(w io.Writer, diags hcl.Diagnostics, sources Sources, width int, colour Palette, compact bool) error {
+	compact = compact && !diags.HasErrors()
+	var summaries []string
+	out := hcl.NewDiagnosticTextWriter(w, sources, uint(width), bool(colour))
+	for _, d := range diags {
+		if compact && d.Severity == hcl.DiagWarning {
+			summaries = append(summaries, "- "+d.Summary+place(d))
+			continue
+		}
+		if err := out.WriteDiagnostic(d); err != nil {
+			return err
+		}
+	}
+	if len(summaries) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "%s\n\n%s\n\n", colour.yellow("Warnings:"), strings.Join(summaries, "\n"))
+	return err
+}
+
+func place(d *hcl.Diagnostic) string {
+	if d.Subject == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (%s:%d)", d.Subject.Filename, d.Subject.Start.Line)
+}
+
+// Diagnose makes diagnostics of an error: its own, if it has any.
+func Diagnose(err error) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	if errors.As(err, &diags) {
+		return diags
+	}
+	summary, detail, _ := strings.Cut(err.Error(), "\n")
+	if at := sentenceEnd(summary); at > 0 {
+		if detail != "" {
+			detail = "\n" + detail
+		}
+		summary, detail = summary[:at], strings.TrimSpace(summary[at+2:])+detail
+	}
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: upperFirst(summary), Detail: upperFirst(detail)}}
+}
+
+// Sentence makes a sentence of an error's text.
+func Sentence(text string) string {
+	text = upperFirst(strings.TrimSpace(text))
+	if text == "" || strings.HasSuffix(text, ".") {
+		return text
+	}
+	return text + "."
+}
+
+// sentenceEnd is where the first clause of an error message ends: before "; " or ". ". 0 means that it is all one.
+func sentenceEnd(s string) int {
+	for _, sep := range []string{"; ", ". "} {
+		if i := strings.Index(s, sep); i > 0 {
+			return i
+		}
+	}
+	return 0
+}
+
+func upperFirst(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	if n == 0 || strings.ContainsAny(firstWord(s), "_./\"'") {
+		return s
+	}
+	return string(unicode.ToUpper(r)) + s[n:]
+}
+
+func firstWord(s string) string {
+	word, _, _ := strings.Cut(s, " ")
+	return strings.TrimRight(word, ".:,;")
+}
+
+func wrap(text string, width int, indent string) string {
+	lines := strings.Split(wordwrap.WrapString(text, uint(max(20, width-len(indent)))), "\n")
+	return indent + strings.Join(lines, "\n"+indent)
+}
+
+// jsonDiagnostic has the form that Terraform's validate -json made known.
+type jsonDiagnostic struct {
+	Severity string       `json:"severity"`
+	Summary  string       `json:"summary"`
+	Detail   string       `json:"detail"`
+	Range    *jsonRange   `json:"range,omitempty"`
+	Snippet  *jsonSnippet `json:"snippet,omitempty"`
+}
+
+type jsonRange struct {
+	Filename string  `json:"filename"`
+	Start    jsonPos `json:"start"`
+	End      jsonPos `json:"end"`
+}
+
+type jsonPos struct {
+	Line   int `json:"line"`
+	Column int `json:"column"`
+	Byte   int `json:"byte"`
+}
+
+type jsonSnippet struct {
+	Context              *string  `json:"context"`
+	Code                 string   `json:"code"`
+	StartLine            int      `json:"start_line"`
+	HighlightStartOffset int      `json:"highlight_start_offset"`
+	HighlightEndOffset   int      `json:"highlight_end_offset"`
+	Values               []string `json:"values"`
+}
+
+func toJSONDiagnostics(diags hcl.Diagnostics, sources Sources) []jsonDiagnostic {
+	list := make([]jsonDiagnostic, 0, len(diags))
+	for _, d := range diags {
+		j := jsonDiagnostic{Severity: severity(d), Summary: d.Summary, Detail: d.Detail}
+		if r := d.Subject; r != nil {
+			j.Range = &jsonRange{Filename: r.Filename, Start: jsonPos(r.Start), End: jsonPos(r.End)}
+			j.Snippet = snippet(d, sources[r.Filename])
+		}
+		list = append(list, j)
+	}
+	return list
+}
+
+func severity(d *hcl.Diagnostic) string {
+	if d.Severity == hcl.DiagWarning {
+		return "warning"
+	}
+	return "error"
+}
+
+// snippet is the lines that the diagnostic's subject is on, with offsets in bytes of the subject in them.
+func snippet(d *hcl.Diagnostic, file *hcl.File) *jsonSnippet {
+	r := *d.Subject
+	if file == nil || r.Start.Byte > len(file.Bytes) || r.End.Byte > len(file.Bytes) || r.End.Byte < r.Start.Byte {
+		return nil
+	}
+	start := bytes.LastIndexByte(file.Bytes[:r.Start.Byte], '\n') + 1
+	end := len(file.Bytes)
+	if i := bytes.IndexByte(file.Bytes[r.End.Byte:], '\n'); i >= 0 {
+		end = r.End.Byte + i
+	}
+	s := &jsonSnippet{
+		Code: string(file.Bytes[start:end]), StartLine: r.Start.Line,
+		HighlightStartOffset: r.Start.Byte - start, HighlightEndOffset: r.End.Byte - start, Values: []string{},
+	}
+	if nav, ok := file.Nav.(interface{ ContextString(int) string }); ok {
+		if context := nav.ContextString(r.Start.Byte); context != "" {
+			s.Context = &context
+		}
+	}
+	return s
+}
+
+// writeJSON writes an indented document.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

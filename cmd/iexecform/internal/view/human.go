@@ -1,0 +1,445 @@
+package view
+
+// Human output. Rules:
+//   - A plan shows what differs and no more: unchanged attributes are counted, not printed; no-op changes are left out.
+//   - Nothing in a plan is abbreviated: addresses, hashes and digests are there to be compared.
+//   - Only the symbols that occur are explained, and each line means the same without colour.
+//   - Amounts have units. "≈" marks what depends on the network; all else is exact.
+
+import (
+	"bytes"
+	"fmt"
+	"math/big"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/providers"
+)
+
+// Human prints for people.
+type Human struct {
+	Streams
+	Tables  Tables
+	Compact bool // warnings without their details
+}
+
+// Diagnostics prints errors and warnings to standard error.
+func (h *Human) Diagnostics(diags hcl.Diagnostics, sources Sources) error {
+	return writeDiagnostics(h.Err, diags, sources, h.Width, h.Colour, h.Compact)
+}
+
+// Print prints a line of result.
+func (h *Human) Print(format string, args ...any) error {
+	_, err := fmt.Fprintf(h.Out, format+"\n", args...)
+	return err
+}
+
+// kind is how a change is marked and announced.
+type kind struct {
+	symbol, legend, header string
+	paint                  func(Palette, string) string
+}
+
+func kindOf(k providers.ChangeKind) kind {
+	switch k {
+	case providers.Create:
+		return kind{"+", "create", "will be created", Palette.green}
+	case providers.Adopt:
+		return kind{"^", "adopt", "will be adopted: it exists already", Palette.cyan}
+	case providers.Update:
+		return kind{"~", "update in-place", "will be updated in-place", Palette.yellow}
+	case providers.Replace:
+		return kind{"+/-", "create replacement, then withdraw the old one", "must be replaced", Palette.yellow}
+	case providers.Delete:
+		return kind{"-", "destroy", "will be destroyed", Palette.red}
+	case providers.Forget:
+		return kind{".", "forget", "will be forgotten", Palette.dim}
+	}
+	return kind{" ", "", "", Palette.dim}
+}
+
+// shownKinds is the order of the legend.
+var shownKinds = []providers.ChangeKind{
+	providers.Create, providers.Adopt, providers.Update, providers.Replace, providers.Delete, providers.Forget,
+}
+
+// Plan prints a plan to standard output.
+func (h *Human) Plan(p *plan.Plan) error {
+	var b bytes.Buffer
+	c := p.Count()
+	switch {
+	case p.Empty() && p.Complete:
+		h.planNothing(&b, p)
+	default:
+		h.planLegend(&b, p, c)
+		for i := range p.Changes {
+			h.planChange(&b, &p.Changes[i])
+		}
+		h.planActions(&b, p.Actions)
+	}
+	h.planNotices(&b, p.Notices)
+	h.planPending(&b, p)
+	if !p.Empty() {
+		h.planOutputs(&b, p.Outputs)
+		h.planSummary(&b, p, c)
+	}
+	_, err := h.Out.Write(b.Bytes())
+	return err
+}
+
+func (h *Human) planNothing(b *bytes.Buffer, p *plan.Plan) {
+	text := "Your apps and orders match the configuration."
+	switch p.Mode {
+	case plan.RefreshOnly:
+		text = "The state matches what exists."
+	case plan.Destroy:
+		text = "Nothing is left to destroy."
+	}
+	fmt.Fprintf(b, "%s %s\n", h.Colour.green("No changes."), text)
+}
+
+func (h *Human) planLegend(b *bytes.Buffer, p *plan.Plan, c plan.Counts) {
+	var legend strings.Builder
+	for _, k := range shownKinds {
+		if c.Changes[k] > 0 {
+			shown := kindOf(k)
+			fmt.Fprintf(&legend, "  %s %s\n", shown.paint(h.Colour, shown.symbol), shown.legend)
+		}
+	}
+	if !p.Complete {
+		b.WriteString(h.Colour.red("This plan is incomplete: the errors left something out. It can't be applied.") + "\n\n")
+	}
+	if legend.Len() > 0 {
+		b.WriteString("Symbols of what will happen:\n" + legend.String() + "\n")
+	}
+}
+
+// planChange prints one object.
+func (h *Human) planChange(b *bytes.Buffer, c *plan.Change) {
+	if c.Kind == providers.NoOp {
+		return
+	}
+	shown := kindOf(c.Kind)
+	fmt.Fprintf(b, "  %s\n", h.Colour.bold(fmt.Sprintf("# %s %s", c.Addr, shown.header)))
+	for _, reason := range c.Because {
+		fmt.Fprintf(b, "  # (because %s)\n", strings.TrimPrefix(reason, "because "))
+	}
+	r := c.Addr.Resource
+	symbol := shown.paint(h.Colour, shown.symbol)
+	fmt.Fprintf(b, "%s%s resource %q %q {\n", strings.Repeat(" ", 3-len(shown.symbol)), symbol, r.Type, r.Name)
+	var table *schema.Table
+	if h.Tables != nil {
+		table = h.Tables.ResourceTable(r.Type)
+	}
+	for _, line := range h.attributes(c, table) {
+		b.WriteString(line + "\n")
+	}
+	b.WriteString("    }\n\n")
+}
+
+// attributes prints the attributes of a change, one or more lines each.
+func (h *Human) attributes(c *plan.Change, table *schema.Table) []string {
+	before, after := c.Before, c.After
+	switch c.Kind {
+	case providers.Create:
+		before = cty.NullVal(before.Type())
+	case providers.Delete, providers.Forget:
+		after = cty.NullVal(after.Type())
+	case providers.Adopt:
+		return h.adopted(before, after, table)
+	}
+	diffs := plan.Diff(before, after)
+	width := nameWidth(diffs)
+	var lines []string
+	for _, d := range diffs {
+		a := attrOf(table, d.Name)
+		mark, paint := "~", Palette.yellow
+		text := h.difference(a, d)
+		switch {
+		case d.Before.IsNull():
+			mark, paint = "+", Palette.green
+		case d.After.IsNull():
+			mark, paint = "-", Palette.red
+		}
+		if a != nil && a.ForceNew && c.Kind == providers.Replace {
+			text += h.Colour.red(" # forces replacement")
+		}
+		lines = append(lines, fmt.Sprintf("      %s %-*s = %s", paint(h.Colour, mark), width, d.Name, text))
+	}
+	if hidden := notNull(before) - countNotNull(diffs); c.Kind != providers.Create && hidden > 0 {
+		lines = append(lines, h.Colour.dim(fmt.Sprintf("        # (%s hidden)", plural(hidden, "unchanged attribute"))))
+	}
+	return lines
+}
+
+// adopted prints an object that is there already, whole, with a mark only where the plan changes it too.
+func (h *Human) adopted(found, v cty.Value, table *schema.Table) []string {
+	diffs := plan.Diff(cty.NullVal(v.Type()), v)
+	changed := map[string]plan.AttrDiff{}
+	for _, d := range plan.Diff(found, v) {
+		changed[d.Name] = d
+	}
+	width := nameWidth(diffs)
+	var lines []string
+	for _, d := range diffs {
+		mark := " "
+		if c, ok := changed[d.Name]; ok && !found.IsNull() {
+			mark, d = h.Colour.yellow("~"), c
+		}
+		lines = append(lines, fmt.Sprintf("      %s %-*s = %s", mark, width, d.Name, h.difference(attrOf(table, d.Name), d)))
+	}
+	return lines
+}
+
+// difference is the text behind an attribute's "=".
+func (h *Human) difference(a *schema.Attr, d plan.AttrDiff) string {
+	const indent = "        "
+	arrow := h.Colour.dim(" -> ")
+	if isCollection(d.After.Type()) {
+		switch {
+		case d.Before.IsNull():
+			return "{…} # " + collectionSize(d.Name, d.After)
+		case d.After.IsNull():
+			return "{…} # " + collectionSize(d.Name, d.Before)
+		}
+		return "{…} # " + collectionSize(d.Name, d.Before) + arrow + collectionSize(d.Name, d.After)
+	}
+	switch {
+	case a != nil && a.Sensitive:
+		return sensitiveText
+	case d.Before.IsNull():
+		return attrText(a, d.After, indent)
+	case d.After.IsNull():
+		return attrText(a, d.Before, indent) + arrow + "null"
+	}
+	return attrText(a, d.Before, indent) + arrow + attrText(a, d.After, indent)
+}
+
+func attrOf(table *schema.Table, name string) *schema.Attr {
+	if table == nil {
+		return nil
+	}
+	return table.Attr(name)
+}
+
+func nameWidth(diffs []plan.AttrDiff) int {
+	width := 0
+	for _, d := range diffs {
+		width = max(width, len(d.Name))
+	}
+	return width
+}
+
+// notNull counts the attributes that an object has.
+func notNull(object cty.Value) int {
+	return len(plan.Diff(cty.NullVal(object.Type()), object))
+}
+
+func countNotNull(diffs []plan.AttrDiff) int {
+	n := 0
+	for _, d := range diffs {
+		if !d.Before.IsNull() {
+			n++
+		}
+	}
+	return n
+}
+
+// planActions prints the numbered list.
+func (h *Human) planActions(b *bytes.Buffer, actions []providers.Action) {
+	if len(actions) == 0 {
+		return
+	}
+	b.WriteString(h.Colour.bold("Actions, in order:") + "\n\n")
+	number, kind := len(fmt.Sprint(len(actions))), 0
+	for i := range actions {
+		kind = max(kind, len(actions[i].Kind))
+	}
+	for i := range actions {
+		a := &actions[i]
+		text := a.Addr.String()
+		if a.Summary != "" {
+			text += ": " + a.Summary
+		}
+		fmt.Fprintf(b, "  %*d. %-*s  %s\n", number, a.ID, kind, a.Kind, text)
+		var remarks []string
+		if len(a.After) > 0 {
+			remarks = append(remarks, "after "+strings.Join(strings.Fields(strings.Trim(fmt.Sprint(a.After), "[]")), ", "))
+		}
+		if remarks = append(remarks, costTexts(a.Cost)...); len(remarks) > 0 {
+			fmt.Fprintf(b, "  %*s  %s\n", number+kind+2, "", h.Colour.dim(strings.Join(remarks, "; ")))
+		}
+	}
+	b.WriteByte('\n')
+}
+
+func costTexts(c providers.Cost) []string {
+	var texts []string
+	if c.Gas > 0 {
+		text := "gas ≈ " + grouped(fmt.Sprint(c.Gas))
+		if fee, ok := new(big.Int).SetString(c.Fee, 10); ok {
+			text += " (" + ether(fee) + ")"
+		}
+		texts = append(texts, text)
+	}
+	if c.Signatures > 0 {
+		texts = append(texts, plural(c.Signatures, "signature"))
+	}
+	if c.Requests > 0 {
+		texts = append(texts, plural(c.Requests, "request"))
+	}
+	return texts
+}
+
+// ether is an amount of wei in ETH, to two significant digits.
+func ether(wei *big.Int) string {
+	if wei.Sign() == 0 {
+		return "0 ETH"
+	}
+	digits := wei.String()
+	if len(digits) > 2 { // round to two digits, half up
+		unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(len(digits)-2)), nil)
+		half := new(big.Int).Rsh(unit, 1)
+		wei = new(big.Int).Mul(new(big.Int).Div(new(big.Int).Add(wei, half), unit), unit)
+	}
+	text := new(big.Rat).SetFrac(wei, big.NewInt(1e18)).FloatString(18)
+	return strings.TrimRight(strings.TrimRight(text, "0"), ".") + " ETH"
+}
+
+// planNotices prints what the reviewer should know: first what stays buyable, then warnings, then the rest.
+func (h *Human) planNotices(b *bytes.Buffer, notices []plan.Notice) {
+	for _, group := range []struct {
+		level providers.Level
+		title string
+	}{
+		{providers.Exposure, h.Colour.bold("What stays buyable:")},
+		{providers.Warning, ""},
+		{providers.Info, h.Colour.bold("Notes:")},
+	} {
+		first := true
+		for _, n := range notices {
+			if n.Level != group.level {
+				continue
+			}
+			if first && group.title != "" {
+				b.WriteString(group.title + "\n\n")
+			}
+			first = false
+			h.notice(b, n)
+		}
+		if !first && group.title != "" {
+			b.WriteByte('\n')
+		}
+	}
+}
+
+func (h *Human) notice(b *bytes.Buffer, n plan.Notice) {
+	if n.Level == providers.Warning {
+		at := n.Addr.String()
+		if n.Attr != "" {
+			at += "." + n.Attr
+		}
+		fmt.Fprintf(b, "%s %s: %s\n", h.Colour.yellow("Warning:"), at, n.Summary)
+		if n.Detail != "" && !h.Compact {
+			b.WriteString(wrap(n.Detail, h.Width, "  ") + "\n")
+		}
+		b.WriteByte('\n')
+		return
+	}
+	fmt.Fprintf(b, "  - %s: %s\n", n.Addr, n.Summary)
+	if n.Detail != "" {
+		b.WriteString(wrap(n.Detail, h.Width, "    ") + "\n")
+	}
+}
+
+func (h *Human) planPending(b *bytes.Buffer, p *plan.Plan) {
+	if len(p.Pending) > 0 {
+		b.WriteString(h.Colour.bold("Left by an interrupted apply, to be taken up first:") + "\n\n")
+		for _, line := range p.Pending {
+			fmt.Fprintf(b, "  - %s\n", line)
+		}
+		b.WriteByte('\n')
+	}
+}
+
+func (h *Human) planOutputs(b *bytes.Buffer, outputs []plan.OutputChange) {
+	width := 0
+	for _, o := range outputs {
+		if o.Changed() {
+			width = max(width, len(o.Name))
+		}
+	}
+	if width == 0 {
+		return
+	}
+	b.WriteString(h.Colour.bold("Changes to Outputs:") + "\n")
+	for _, o := range outputs {
+		if !o.Changed() {
+			continue
+		}
+		mark, paint := "~", Palette.yellow
+		var text string
+		switch {
+		case o.Before == cty.NilVal:
+			mark, paint = "+", Palette.green
+			text = outputText(o.Sensitive, o.After)
+		case o.After == cty.NilVal:
+			mark, paint = "-", Palette.red
+			text = outputText(o.Sensitive, o.Before) + h.Colour.dim(" -> ") + "null"
+		default:
+			text = outputText(o.Sensitive, o.Before) + h.Colour.dim(" -> ") + outputText(o.Sensitive, o.After)
+		}
+		fmt.Fprintf(b, "  %s %-*s = %s\n", paint(h.Colour, mark), width, o.Name, text)
+	}
+	b.WriteByte('\n')
+}
+
+func outputText(sensitive bool, v cty.Value) string {
+	if sensitive {
+		return sensitiveText
+	}
+	return valueText(v, "    ")
+}
+
+func (h *Human) planSummary(b *bytes.Buffer, p *plan.Plan, c plan.Counts) {
+	fmt.Fprintf(b, "%s %s.\n", h.Colour.bold("Plan:"), countText(c.Changes, "to add", "to adopt", "to change", "to replace", "to destroy", "to forget"))
+	if len(p.Actions) > 0 {
+		fmt.Fprintf(b, "%s %d — %s.\n", h.Colour.bold("Actions:"), len(p.Actions), totalText(c))
+	}
+}
+
+// countText is a summary of changes; add, change and destroy are there even when they are 0.
+func countText(n map[providers.ChangeKind]int, add, adopt, change, replace, destroy, forget string) string {
+	var parts []string
+	for _, part := range []struct {
+		kind   providers.ChangeKind
+		text   string
+		always bool
+	}{
+		{providers.Create, add, true}, {providers.Adopt, adopt, false}, {providers.Update, change, true},
+		{providers.Replace, replace, false}, {providers.Delete, destroy, true}, {providers.Forget, forget, false},
+	} {
+		if count := n[part.kind]; count > 0 || part.always {
+			parts = append(parts, fmt.Sprintf("%d %s", count, part.text))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func totalText(c plan.Counts) string {
+	parts := []string{"no transaction"}
+	if c.Transactions > 0 {
+		parts[0] = fmt.Sprintf("%s (about %s gas, %s)", plural(c.Transactions, "transaction"), grouped(fmt.Sprint(c.Gas)), ether(c.FeeWei))
+	}
+	if c.Signatures > 0 {
+		parts = append(parts, plural(c.Signatures, "signature"))
+	}
+	if c.Requests > 0 {
+		parts = append(parts, plural(c.Requests, "request"))
+	}
+	return strings.Join(parts, ", ")
+}

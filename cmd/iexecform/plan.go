@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/iexecform/iexecform/plan"
+)
+
+type planCommandOptions struct {
+	planOptions
+	out      string
+	detailed bool
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var o planCommandOptions
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what apply would do, and change nothing",
+		Long: "Reads the configuration, the state, the chain, the market and the image registry, and prints what would change and\n" +
+			"the numbered actions that do it.\n\n" +
+			"Exit code with --detailed-exitcode: 0 when there is nothing to do, 2 when there is, 1 for an error.",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
+			return a.asJSON(o.json, a.plan(cmd, o))
+		},
+	}
+	flags := cmd.Flags()
+	o.addInputs(flags)
+	o.addModes(flags)
+	flags.StringVar(&o.out, "out", "", "save the plan to `FILE`, for apply")
+	flags.BoolVar(&o.detailed, "detailed-exitcode", false, "exit 2 when there is something to do")
+	return cmd
+}
+
+// asJSON makes an error one that is printed as JSON.
+func (a *app) asJSON(json bool, err error) error {
+	if _, silent := err.(exitCode); err == nil || silent || !json {
+		return err
+	}
+	failed, ok := err.(*failure)
+	if !ok {
+		failed = &failure{err: err}
+	}
+	failed.json = true
+	return failed
+}
+
+func (a *app) plan(cmd *cobra.Command, o planCommandOptions) error {
+	ctx, stop := a.interruptible(cmd.Context(), "Interrupt received: planning ends.")
+	defer stop()
+	b, err := a.build(ctx, o.planOptions, "plan")
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if o.out != "" {
+		if err := a.savePlan(b.plan, o.out); err != nil {
+			return err
+		}
+	}
+	if err := a.showPlan(b, o); err != nil {
+		return err
+	}
+	switch {
+	case b.diags.HasErrors():
+		return exitCode(exitError)
+	case o.detailed && !b.plan.Empty():
+		return exitCode(exitChanges)
+	}
+	return nil
+}
+
+func (a *app) savePlan(p *plan.Plan, name string) error {
+	document, _, err := plan.Encode(p)
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(a.path(name), document, 0o644); err != nil {
+		return fmt.Errorf("save the plan: %w. Name a file in a directory that can be written", err)
+	}
+	return nil
+}
+
+// showPlan prints the plan, what came up while it was made, and how to go on.
+func (a *app) showPlan(b *built, o planCommandOptions) error {
+	if o.json {
+		return a.json().Plan(b.plan, b.diags, b.config.Files())
+	}
+	h := a.human()
+	h.Compact = o.compact
+	if b.plan.Complete || !b.plan.Empty() {
+		if err := h.Plan(b.plan); err != nil {
+			return err
+		}
+	}
+	if err := h.Diagnostics(b.diags, b.config.Files()); err != nil {
+		return err
+	}
+	switch {
+	case !b.plan.Complete:
+		return nil
+	case o.out != "":
+		return h.Print("\nThe plan is saved as %s. To do just these actions: iexecform apply %s", o.out, o.out)
+	case !b.plan.Empty() && a.getenv("CI") == "":
+		return h.Print("\nNote: the plan was not saved with --out FILE, so `iexecform apply` will plan again and ask.")
+	}
+	return nil
+}

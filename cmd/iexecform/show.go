@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/state"
+)
+
+func (a *app) showCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [FILE]",
+		Short: "Print the state, a saved plan or a state file, without network",
+		Args:  arguments(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.asJSON(asJSON, a.showState(cmd.Context(), asJSON))
+			}
+			return a.asJSON(asJSON, a.showFile(args[0], asJSON))
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) showState(ctx context.Context, asJSON bool) error {
+	loaded, err := a.store().Load(ctx)
+	if err != nil {
+		return err
+	}
+	return a.printState(loaded.Snapshot, asJSON)
+}
+
+// showFile prints a plan or a state, whichever the file is.
+func (a *app) showFile(name string, asJSON bool) error {
+	b, err := os.ReadFile(a.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no file %s to show", name)
+	}
+	if err != nil {
+		return fmt.Errorf("show: %w", err)
+	}
+	var kind struct {
+		Format string `json:"format"`
+		Serial *uint64
+	}
+	if err := json.Unmarshal(b, &kind); err != nil {
+		return fmt.Errorf("%s is neither a plan nor a state: %w. Plans are made by `iexecform plan --out FILE`", name, err)
+	}
+	if kind.Format == "" && kind.Serial != nil {
+		s, err := state.Decode(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return a.printState(s, asJSON)
+	}
+	p, err := plan.Decode(b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if asJSON {
+		return a.json().Plan(p, nil, nil)
+	}
+	return a.human().Plan(p)
+}
+
+func (a *app) printState(s *state.Snapshot, asJSON bool) error {
+	objects, err := a.objects(s, sortedInstances(s))
+	if err != nil {
+		return err
+	}
+	outputs := view.SortedOutputs(s)
+	if asJSON {
+		return a.json().State(s, objects, outputs)
+	}
+	return a.human().State(objects, outputs)
+}
+
+// objects decodes objects of a state. One of a type that this program doesn't know, or that a newer one wrote, is shown
+// as it stands.
+func (a *app) objects(s *state.Snapshot, list []addr.Instance) ([]view.Object, error) {
+	var objects []view.Object
+	for _, i := range list {
+		o := s.Resources[i]
+		value, err := plan.DecodeObject(a.providers(), i.Resource.Type, o)
+		if err != nil {
+			typ, typeErr := ctyjson.ImpliedType(o.Attributes)
+			if typeErr != nil {
+				return nil, fmt.Errorf("%s in the state: %w", i, err)
+			}
+			if value, err = ctyjson.Unmarshal(o.Attributes, typ); err != nil {
+				return nil, fmt.Errorf("%s in the state: %w", i, err)
+			}
+		}
+		objects = append(objects, view.Object{Addr: i, Value: value, Object: o})
+	}
+	return objects, nil
+}

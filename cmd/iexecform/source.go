@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/providers"
+)
+
+// planSource is the configuration that a saved plan was made from, for what the plan doesn't hold: sensitive settings of
+// providers, and outputs that only the actions make known. Its fields are nil when it isn't needed or isn't there.
+type planSource struct {
+	config *config.Config
+	inputs map[string]cty.Value
+	lost   error // why it isn't there
+}
+
+// planSource loads the configuration of the plan if the plan needs it. A plan that doesn't is applied without.
+func (a *app) planSource(ctx context.Context, p *plan.Plan) (*planSource, error) {
+	secrets := ""
+	for _, v := range p.Providers {
+		if len(v.Sensitive) > 0 {
+			secrets = fmt.Sprintf("%s of provider %s", strings.Join(v.Sensitive, ", "), v.Addr)
+		}
+	}
+	late := false
+	for _, o := range p.Outputs {
+		late = late || o.After != cty.NilVal && !o.After.IsWhollyKnown()
+	}
+	s := &planSource{}
+	if secrets == "" && !late {
+		return s, nil
+	}
+	c, _, err := a.loadConfig()
+	switch {
+	case err != nil:
+		s.lost = err
+	case c.Digest() != p.Config:
+		s.lost = fmt.Errorf("the configuration in %s is not the one that the plan was made from", a.dir)
+	default:
+		inputs, diags := a.inputs(ctx, c, inputFlags{noInput: true})
+		if diags.HasErrors() {
+			s.lost = &failure{err: diags, sources: c.Files()}
+		} else {
+			s.config, s.inputs = c, inputs
+		}
+	}
+	if s.lost != nil && secrets != "" {
+		return nil, fmt.Errorf("a plan file holds no secrets, so sensitive settings are read from the configuration (%s): %w. "+
+			"Nothing was sent. Apply in the directory of the configuration, or plan again", secrets, s.lost)
+	}
+	return s, nil
+}
+
+// open opens the plan's providers with the settings that the plan has, and the sensitive ones of the configuration.
+func (s *planSource) open(ctx context.Context, p *plan.Plan, session *plan.Session) error {
+	settings := providerSettings{}
+	if s.config != nil {
+		_, diags := s.config.Evaluate(ctx, config.EvalRequest{Inputs: s.inputs, Workspace: p.Workspace, ProvidersOnly: true, Handler: settings})
+		if diags.HasErrors() {
+			return &failure{err: diags, sources: s.config.Files()}
+		}
+	}
+	for _, v := range p.Providers {
+		value := v.Config
+		if found, ok := settings[v.Addr]; ok && len(v.Sensitive) > 0 {
+			attrs := value.AsValueMap()
+			for _, name := range v.Sensitive {
+				attrs[name] = found.GetAttr(name)
+			}
+			value = cty.ObjectVal(attrs)
+		}
+		if err := session.Open(ctx, v.Addr, value); err != nil {
+			return fmt.Errorf("provider %s: %w", v.Addr, err)
+		}
+	}
+	return nil
+}
+
+// providerSettings is a config.Handler that keeps the settings of providers.
+type providerSettings map[addr.Provider]cty.Value
+
+func (s providerSettings) Provider(_ context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
+	s[p] = block.Value
+	return nil
+}
+func (s providerSettings) Data(context.Context, []config.Instance) []config.Result      { return nil }
+func (s providerSettings) Resources(context.Context, []config.Instance) []config.Result { return nil }
+
+// lateOutputs evaluates outputs after the actions: resources are what the state has, data sources are read again.
+type lateOutputs struct {
+	config  *config.Config
+	inputs  map[string]cty.Value
+	session *plan.Session
+}
+
+func (l lateOutputs) outputs(ctx context.Context, objects map[addr.Instance]cty.Value) (map[string]config.OutputValue, error) {
+	evaluation, diags := l.config.Evaluate(ctx, config.EvalRequest{
+		Inputs: l.inputs, Workspace: workspaceName, Handler: remembered{l.session, objects},
+	})
+	if diags.HasErrors() {
+		return nil, &failure{err: diags, sources: l.config.Files()}
+	}
+	return evaluation.Outputs, nil
+}
+
+// remembered is a config.Handler that answers with what the state has.
+type remembered struct {
+	session *plan.Session
+	objects map[addr.Instance]cty.Value
+}
+
+func (r remembered) Provider(context.Context, addr.Provider, config.Block) hcl.Diagnostics {
+	return nil
+}
+
+func (r remembered) Data(ctx context.Context, instances []config.Instance) []config.Result {
+	results := make([]config.Result, len(instances))
+	for i, in := range instances {
+		client, ok := r.session.Client(in.Provider)
+		if !ok {
+			results[i].Diags = lost(in, fmt.Sprintf("Provider %s is not open.", in.Provider))
+			continue
+		}
+		data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
+		if err != nil {
+			results[i].Diags = lost(in, err.Error())
+			continue
+		}
+		results[i].Value = data.Value
+	}
+	return results
+}
+
+func (r remembered) Resources(_ context.Context, instances []config.Instance) []config.Result {
+	results := make([]config.Result, len(instances))
+	for i, in := range instances {
+		value, ok := r.objects[in.Addr]
+		if !ok {
+			results[i].Diags = lost(in, in.Addr.String()+" is not in the state.")
+			continue
+		}
+		results[i].Value = value
+	}
+	return results
+}
+
+func lost(in config.Instance, detail string) hcl.Diagnostics {
+	return hcl.Diagnostics{in.Diagnostic(hcl.DiagError, "", "Cannot evaluate the outputs", detail)}
+}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/state"
+)
+
+func (a *app) stateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "state",
+		Short: "Look at the state and repair it",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return a.unknownCommand(cmd, args[0])
+		},
+	}
+	cmd.AddCommand(a.stateListCommand(), a.stateShowCommand(), a.stateRmCommand(), a.stateMvCommand(), a.statePullCommand(), a.statePushCommand())
+	return cmd
+}
+
+func (a *app) stateListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list [ADDRESS…]",
+		Short: "List the resources in the state, one a line",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			loaded, err := a.store().Load(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list := sortedInstances(loaded.Snapshot)
+			if len(args) > 0 {
+				if list, err = find(loaded.Snapshot, args); err != nil {
+					return err
+				}
+			}
+			for _, i := range list {
+				if err := a.human().Print("%s", i); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) stateShowCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show ADDRESS",
+		Short: "Print what the state knows of a resource",
+		Args:  arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.asJSON(asJSON, a.stateShow(cmd.Context(), args[0], asJSON))
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) stateShow(ctx context.Context, address string, asJSON bool) error {
+	loaded, err := a.store().Load(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := find(loaded.Snapshot, []string{address})
+	if err != nil {
+		return err
+	}
+	if len(list) > 1 {
+		return fmt.Errorf("%s has %d instances: name one, such as '%s'", address, len(list), list[0])
+	}
+	found, err := a.objects(loaded.Snapshot, list)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.json().Object(found[0])
+	}
+	return a.human().Objects(found)
+}
+
+// changeOptions are the flags of the commands that change the state.
+type changeOptions struct {
+	lockFlags
+	dryRun bool
+}
+
+func (a *app) stateRmCommand() *cobra.Command {
+	var o changeOptions
+	cmd := &cobra.Command{
+		Use:   "rm ADDRESS…",
+		Short: "Forget resources, without touching what exists",
+		Long: "Removes resources from the state. Nothing happens to the apps and orders themselves: an order that is published\n" +
+			"stays buyable. While the configuration has them, the next plan adopts them again.",
+		Args: arguments(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.changeState(cmd.Context(), "state rm", o, func(s *state.Snapshot) ([]string, error) {
+				list, err := find(s, args)
+				if err != nil {
+					return nil, err
+				}
+				var done []string
+				for _, i := range list {
+					delete(s.Resources, i)
+					done = append(done, "Forgot "+i.String())
+				}
+				return done, nil
+			})
+		},
+	}
+	o.add(cmd.Flags())
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print what would be forgotten")
+	return cmd
+}
+
+func (a *app) stateMvCommand() *cobra.Command {
+	var o changeOptions
+	cmd := &cobra.Command{
+		Use:   "mv SOURCE DESTINATION [SOURCE DESTINATION…]",
+		Short: "Give resources in the state another address, as the configuration has it now",
+		Args:  arguments(cobra.MinimumNArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args)%2 != 0 {
+				return &usageError{cmd, fmt.Errorf("%s has no destination: give addresses in pairs", args[len(args)-1])}
+			}
+			return a.changeState(cmd.Context(), "state mv", o, func(s *state.Snapshot) (done []string, err error) {
+				for pair := range slices.Chunk(args, 2) {
+					moved, err := move(s, pair[0], pair[1])
+					if err != nil {
+						return nil, err
+					}
+					done = append(done, moved...)
+				}
+				return done, nil
+			})
+		},
+	}
+	o.add(cmd.Flags())
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print what would be moved")
+	return cmd
+}
+
+// move renames an instance, or all instances of a resource, and the dependencies on them.
+func move(s *state.Snapshot, from, to string) (done []string, err error) {
+	list, err := find(s, []string{from})
+	if err != nil {
+		return nil, err
+	}
+	target, err := addr.ParseInstance(to)
+	if err != nil {
+		return nil, err
+	}
+	source := list[0]
+	whole := len(list) > 1 || source.String() != from
+	switch {
+	case target.Resource.Mode != addr.Managed || target.Resource.Type != source.Resource.Type:
+		return nil, fmt.Errorf("%s can't become %s: its type is and stays %s", from, to, source.Resource.Type)
+	case whole && !target.Key.IsZero():
+		return nil, fmt.Errorf("%s has several instances, so it can't become the one instance %s", from, to)
+	}
+	renamed := map[addr.Instance]addr.Instance{}
+	for _, i := range list {
+		name := target
+		if whole {
+			name.Key = i.Key
+		}
+		if _, taken := s.Resources[name]; taken {
+			return nil, fmt.Errorf("the state has %s already: forget that first, with `iexecform state rm '%s'`", name, name)
+		}
+		renamed[i] = name
+		done = append(done, fmt.Sprintf("Moved %s to %s", i, name))
+	}
+	for i, object := range s.Resources {
+		if slices.ContainsFunc(object.Dependencies, func(d addr.Instance) bool { _, ok := renamed[d]; return ok }) {
+			changed := *object
+			changed.Dependencies = slices.Clone(object.Dependencies)
+			for n, d := range changed.Dependencies {
+				if name, ok := renamed[d]; ok {
+					changed.Dependencies[n] = name
+				}
+			}
+			slices.SortFunc(changed.Dependencies, addr.Instance.Compare)
+			s.Resources[i] = &changed
+		}
+	}
+	for i, name := range renamed {
+		s.Resources[name] = s.Resources[i]
+		delete(s.Resources, i)
+	}
+	return done, nil
+}
+
+// changeState lets change edit a copy of the state and writes it, unless it is a dry run.
+func (a *app) changeState(ctx context.Context, operation string, o changeOptions, change func(*state.Snapshot) ([]string, error)) error {
+	store := a.store()
+	unlock, err := a.lock(ctx, store, operation, o.lockFlags)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	loaded, err := store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	s := *loaded.Snapshot
+	s.Resources = maps.Clone(s.Resources)
+	done, err := change(&s)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		if err := a.human().Print("Dry run, nothing is written:"); err != nil {
+			return err
+		}
+	} else {
+		s.Serial++
+		s.Tool = version
+		if err := store.Compact(ctx, &s, loaded.Pending); err != nil {
+			return err
+		}
+	}
+	for _, line := range done {
+		if err := a.human().Print("%s", line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) statePullCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "pull",
+		Short: "Print the state file's content, the journal folded in",
+		Args:  arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := a.store().Load(cmd.Context())
+			if err != nil {
+				return err
+			}
+			b, err := state.Encode(loaded.Snapshot)
+			if err != nil {
+				return err
+			}
+			_, err = a.streams.Out.Write(b)
+			return err
+		},
+	}
+}
+
+func (a *app) statePushCommand() *cobra.Command {
+	var lock lockFlags
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "push FILE",
+		Short: "Replace the state by that of a file, or with - of standard input",
+		Args:  arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.statePush(cmd.Context(), args[0], lock, force)
+		},
+	}
+	lock.add(cmd.Flags())
+	cmd.Flags().BoolVar(&force, "force", false, "push a state of another lineage, or an older one, too")
+	return cmd
+}
+
+func (a *app) statePush(ctx context.Context, name string, o lockFlags, force bool) error {
+	b, err := a.readInput(name)
+	if err != nil {
+		return err
+	}
+	pushed, err := state.Decode(b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	store := a.store()
+	unlock, err := a.lock(ctx, store, "state push", o)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	loaded, err := store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if err := state.CheckPush(loaded.Snapshot, pushed, force); err != nil {
+		return err
+	}
+	stored, err := state.Encode(loaded.Snapshot)
+	if err != nil {
+		return err
+	}
+	canonical, err := state.Encode(pushed)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(stored, canonical) && loaded.Records == 0 {
+		return a.human().Print("The state is the same already.")
+	}
+	pushed.Serial = loaded.Snapshot.Serial + 1
+	if err := store.Compact(ctx, pushed, loaded.Pending); err != nil {
+		return err
+	}
+	return a.human().Print("The state is replaced; its serial is %d now.", pushed.Serial)
+}
+
+// readInput reads a file, or standard input for "-".
+func (a *app) readInput(name string) ([]byte, error) {
+	if name == "-" {
+		b, err := io.ReadAll(a.streams.In)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return b, nil
+	}
+	b, err := os.ReadFile(a.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no file %s", name)
+	}
+	return b, err
+}
+
+func sortedInstances(s *state.Snapshot) []addr.Instance {
+	return slices.SortedFunc(maps.Keys(s.Resources), addr.Instance.Compare)
+}
+
+// find returns the instances that addresses name, each once, sorted; an address without key names every instance.
+func find(s *state.Snapshot, addresses []string) ([]addr.Instance, error) {
+	wanted, err := parseAddresses("address", addresses)
+	if err != nil {
+		return nil, err
+	}
+	all := sortedInstances(s)
+	found := map[addr.Instance]bool{}
+	for _, w := range wanted {
+		known := false
+		for _, i := range all {
+			if i == w || i.Resource == w.Resource && w.Key.IsZero() {
+				found[i], known = true, true
+			}
+		}
+		if !known {
+			names := make([]string, len(all))
+			for k, i := range all {
+				names[k] = i.String()
+			}
+			return nil, fmt.Errorf("the state has no %s.%s `iexecform state list` lists what it has", w, config.DidYouMean(w.String(), names))
+		}
+	}
+	return slices.SortedFunc(maps.Keys(found), addr.Instance.Compare), nil
+}
