@@ -70,6 +70,8 @@ func TestFold(t *testing.T) {
 		{Type: state.Intent, Action: 2, Kind: "sign", Addr: &order},
 		{Type: state.NoteRec, Action: 1, Key: "tx/3", Data: raw(`3`)},
 		{Type: state.NoteRec, Action: 1, Key: "tx/1"},
+		{Type: state.Patch, Action: 1, Addr: &app, Object: &state.Object{Provider: "iexec", Attributes: raw(`{"early":true}`)}},
+		{Type: state.Patch, Action: 4, Addr: &order, Object: &state.Object{Provider: "iexec", Attributes: raw(`{"volume":1}`)}},
 		{Type: state.Done, Action: 1, Addr: &app, Object: &state.Object{Provider: "iexec.b", SchemaVersion: 2, Attributes: raw(`{"name":"new","tx":null}`)}},
 		{Type: state.Done, Action: 2, Addr: &order, Object: &state.Object{Provider: "iexec", Attributes: raw(`{"volume":18446744073709551617,"x":null}`),
 			Dependencies: []addr.Instance{order, app}}},
@@ -87,12 +89,12 @@ func TestFold(t *testing.T) {
 		Snapshot: &state.Snapshot{Version: 1, Lineage: "l", Serial: 3,
 			Networks: map[string]map[string]string{"iexec": {"chain_id": "1"}, "iexec.b": {"chain_id": "2"}},
 			Resources: map[addr.Instance]*state.Object{
-				app:   {Provider: "iexec.b", SchemaVersion: 2, Attributes: raw(`{"name":"new","owner":"0x1"}`)},
+				app:   {Provider: "iexec.b", SchemaVersion: 2, Attributes: raw(`{"early":true,"name":"new","owner":"0x1"}`)},
 				order: {Provider: "iexec", Attributes: raw(`{"volume":18446744073709551617}`), Dependencies: []addr.Instance{app, order}},
 			}},
 		Pending: []state.Note{{Key: "tx/2", Data: raw(`22`)}, {Key: "tx/3", Data: raw(`3`)}},
 		Open:    []state.Record{{Type: state.Intent, Action: 4, Kind: "close", Addr: &order}},
-		Records: 11,
+		Records: 13,
 	}
 	if diff := cmp.Diff(want, loaded, cmpopts.EquateComparable(addr.Instance{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -147,6 +149,7 @@ func TestFoldRefuses(t *testing.T) {
 		"newer program": {Type: "something"},
 		"no address":    {Type: state.Forget},
 		"JSON object":   {Type: state.Done, Addr: &app, Object: &state.Object{Attributes: raw(`[1]`)}},
+		"no object":     {Type: state.Patch, Addr: &app},
 		"merge patch":   {Type: state.Done, Addr: &app, Object: &state.Object{Attributes: raw(`{"a"`)}},
 	} {
 		_, err := state.Fold(&state.Snapshot{}, []state.Record{{Type: state.Begin}, r})

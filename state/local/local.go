@@ -251,7 +251,7 @@ func (s *Store) checkSerial(snapshot *state.Snapshot, b []byte) (same bool, err 
 		if journal != nil {
 			stored.Serial = journal.Header.Serial
 		}
-		if snapshot.Serial == 0 && stored.Serial == 0 && len(snapshot.Resources)+len(snapshot.Outputs) == 0 {
+		if snapshot.Serial == stored.Serial && len(snapshot.Resources)+len(snapshot.Outputs)+len(snapshot.Networks) == 0 {
 			return true, nil // still nothing to store
 		}
 	}

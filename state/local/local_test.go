@@ -190,6 +190,25 @@ func TestCompactContinuesDeletedSnapshot(t *testing.T) {
 	}
 }
 
+func TestCompactKeepsNotesWhereTheSnapshotWasDeleted(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, local.JournalFile, header+note)
+	store := local.New(dir)
+	loaded, err := store.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Compact(t.Context(), loaded.Snapshot, loaded.Pending); err != nil {
+		t.Fatal(err)
+	}
+	if got := contents(t, dir, local.JournalFile); got != header+note {
+		t.Errorf("got %q, want the journal as it was", got)
+	}
+	if got := contents(t, dir, local.SnapshotFile); got != "" {
+		t.Errorf("a snapshot was written although there is nothing to store: %s", got)
+	}
+}
+
 func TestFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	store := local.New(dir)
