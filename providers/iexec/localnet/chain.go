@@ -137,7 +137,7 @@ func (c *chain) mine(period time.Duration) {
 				case <-c.stop:
 					return
 				case <-tick.C:
-					c.beacon.Commit()
+					c.commit()
 				}
 			}
 		})
@@ -174,6 +174,12 @@ func (c *chain) mine(period time.Duration) {
 	})
 }
 
+// commit makes a block and has it on disk.
+func (c *chain) commit() {
+	c.beacon.Commit()
+	_ = c.backend.ChainDb().SyncKeyValue() // else the newest block waits in the process for the next ones
+}
+
 // mineAll makes blocks until no executable transaction is left, or a block comes out empty (one that can't be included
 // waits for the next).
 func (c *chain) mineAll() {
@@ -182,7 +188,7 @@ func (c *chain) mineAll() {
 			return
 		}
 		before := c.backend.BlockChain().CurrentBlock()
-		c.beacon.Commit()
+		c.commit()
 		after := c.backend.BlockChain().CurrentBlock()
 		if before.Hash() == after.Hash() || after.TxHash == types.EmptyTxsHash || c.backend.TxPool().Sync() != nil {
 			return
