@@ -18,6 +18,7 @@ package chain
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -39,6 +40,12 @@ type SenderOptions struct {
 	MaxFee        *big.Int      // wei per gas that are never exceeded; nil: no limit
 	PollInterval  time.Duration // between looks for receipts; 0: 25 ms if the node is on this machine, else 1 s
 	StallAfter    time.Duration // without progress of the next transaction in line: broadcast again, with higher fees if these are too low; 0: 15 s
+}
+
+// Journal is what a Sender needs of a providers.Journal.
+type Journal interface {
+	// Note returns when the note is on disk. Nil data settles the matter of that key.
+	Note(ctx context.Context, key string, data json.RawMessage) error
 }
 
 // TxRequest is a transaction to send.
@@ -127,7 +134,7 @@ func (s *Sender) Pending() []PendingTx {
 // Send makes sure that a transaction is on chain at the wanted depth and returns its receipt. A *RevertError before it is sent
 // (nothing happened) or after (gas was spent); *providers.HeldError when fees or funds don't allow it now. When ctx ends the
 // transaction stays journaled and a later run goes on with it. SIDE EFFECTS: journal notes, one transaction.
-func (s *Sender) Send(ctx context.Context, req TxRequest, j providers.Journal, progress func(providers.Progress)) (*types.Receipt, error) {
+func (s *Sender) Send(ctx context.Context, req TxRequest, j Journal, progress func(providers.Progress)) (*types.Receipt, error) {
 	receipt, err := s.send(ctx, req, j, progress)
 	if err != nil {
 		return nil, fmt.Errorf("send transaction (%s): %w", req.Purpose, err)
@@ -135,7 +142,7 @@ func (s *Sender) Send(ctx context.Context, req TxRequest, j providers.Journal, p
 	return receipt, nil
 }
 
-func (s *Sender) send(ctx context.Context, req TxRequest, j providers.Journal, progress func(providers.Progress)) (*types.Receipt, error) {
+func (s *Sender) send(ctx context.Context, req TxRequest, j Journal, progress func(providers.Progress)) (*types.Receipt, error) {
 	if req.Value == nil {
 		req.Value = new(big.Int)
 	}
@@ -174,14 +181,14 @@ func (s *Sender) send(ctx context.Context, req TxRequest, j providers.Journal, p
 // Resume is called when an apply starts: every unsettled transaction is broadcast again in the order of the nonces. Those that
 // have a receipt at the wanted depth, and those whose nonce went to another transaction, are settled; the others aren't
 // waited for. SIDE EFFECTS: journal notes, broadcasts of bytes that were signed in earlier runs.
-func (s *Sender) Resume(ctx context.Context, j providers.Journal, progress func(providers.Progress)) error {
+func (s *Sender) Resume(ctx context.Context, j Journal, progress func(providers.Progress)) error {
 	if err := s.resume(ctx, j, progress); err != nil {
 		return fmt.Errorf("resume transactions of %s: %w", s.from, err)
 	}
 	return nil
 }
 
-func (s *Sender) resume(ctx context.Context, j providers.Journal, progress func(providers.Progress)) error {
+func (s *Sender) resume(ctx context.Context, j Journal, progress func(providers.Progress)) error {
 	chainID, err := s.ready(ctx)
 	if err != nil {
 		return err
@@ -275,7 +282,7 @@ func (s *Sender) withLane(ctx context.Context, f func() error) error {
 }
 
 // submit simulates, signs, journals and broadcasts a new transaction. With lost, it takes that one's place.
-func (s *Sender) submit(ctx context.Context, chainID *big.Int, req TxRequest, lost *transaction, j providers.Journal, progress func(providers.Progress)) (*transaction, error) {
+func (s *Sender) submit(ctx context.Context, chainID *big.Int, req TxRequest, lost *transaction, j Journal, progress func(providers.Progress)) (*transaction, error) {
 	q, err := s.quote(ctx, req)
 	if err != nil {
 		return nil, err
@@ -308,7 +315,7 @@ func (s *Sender) submit(ctx context.Context, chainID *big.Int, req TxRequest, lo
 }
 
 // launch gives the transaction a nonce (skip of the free ones are passed over), signs, journals and broadcasts it. The lane is held.
-func (s *Sender) launch(ctx context.Context, signer Signer, chainID *big.Int, req TxRequest, q quote, skip uint64, lost *transaction, j providers.Journal) (*transaction, error) {
+func (s *Sender) launch(ctx context.Context, signer Signer, chainID *big.Int, req TxRequest, q quote, skip uint64, lost *transaction, j Journal) (*transaction, error) {
 	t := &transaction{from: s.from, chainID: chainID, req: req, gas: q.gas, claimed: true}
 	s.mu.Lock()
 	s.floor = max(s.floor, q.count)
@@ -353,7 +360,7 @@ func (s *Sender) launch(ctx context.Context, signer Signer, chainID *big.Int, re
 }
 
 // attempt signs t with fees and journals it; nothing is broadcast. If it fails t is as before.
-func (s *Sender) attempt(ctx context.Context, t *transaction, signer Signer, fees Fees, j providers.Journal) error {
+func (s *Sender) attempt(ctx context.Context, t *transaction, signer Signer, fees Fees, j Journal) error {
 	signed, err := signer.SignTx(ctx, t.unsigned(fees), t.chainID)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was sent", err)
@@ -374,7 +381,7 @@ func (s *Sender) attempt(ctx context.Context, t *transaction, signer Signer, fee
 }
 
 // flush broadcasts what was journaled but not sent, in the order of the nonces. The lane is held.
-func (s *Sender) flush(ctx context.Context, chainID *big.Int, j providers.Journal) error {
+func (s *Sender) flush(ctx context.Context, chainID *big.Int, j Journal) error {
 	for _, t := range s.unsettled(chainID) {
 		if sent, _ := t.sentFor(); sent {
 			continue
@@ -401,7 +408,7 @@ func (s *Sender) flush(ctx context.Context, chainID *big.Int, j providers.Journa
 }
 
 // bump makes further attempts with higher fees until the node takes one. The lane is held.
-func (s *Sender) bump(ctx context.Context, t *transaction, j providers.Journal) error {
+func (s *Sender) bump(ctx context.Context, t *transaction, j Journal) error {
 	signer, err := s.unlock(ctx)
 	if err != nil {
 		return err
@@ -446,7 +453,7 @@ func (s *Sender) broadcast(ctx context.Context, t *transaction) error {
 }
 
 // settle ends the matter of t. Its nonce is used, or else free again. It is done even when ctx has ended.
-func (s *Sender) settle(ctx context.Context, t *transaction, used bool, j providers.Journal) error {
+func (s *Sender) settle(ctx context.Context, t *transaction, used bool, j Journal) error {
 	if err := j.Note(context.WithoutCancel(ctx), t.key(), nil); err != nil {
 		return fmt.Errorf("settle tx %s in the journal: %w", t.hash(), err)
 	}
@@ -460,7 +467,7 @@ func (s *Sender) settle(ctx context.Context, t *transaction, used bool, j provid
 }
 
 // await waits for the receipt and settles the matter. errLost: t can no longer happen; its note is still there.
-func (s *Sender) await(ctx context.Context, t *transaction, j providers.Journal, progress func(providers.Progress)) (*types.Receipt, error) {
+func (s *Sender) await(ctx context.Context, t *transaction, j Journal, progress func(providers.Progress)) (*types.Receipt, error) {
 	for {
 		out := s.watch(ctx, t)
 		switch {
@@ -504,7 +511,7 @@ func (s *Sender) await(ctx context.Context, t *transaction, j providers.Journal,
 
 // nudge helps a transaction that is the first of those waited for and doesn't get on: whatever has to go before it is broadcast
 // again, then itself, with higher fees if its own are too low by now.
-func (s *Sender) nudge(ctx context.Context, t *transaction, j providers.Journal, progress func(providers.Progress)) error {
+func (s *Sender) nudge(ctx context.Context, t *transaction, j Journal, progress func(providers.Progress)) error {
 	return s.withLane(ctx, func() error {
 		for _, before := range s.unsettled(t.chainID) {
 			if before.nonce < t.nonce {
