@@ -180,6 +180,11 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 		at.failed = true
 		return
 	}
+	if diags := e.checkDependsOn(n); diags.HasErrors() {
+		e.diags = append(e.diags, diags...)
+		at.failed = true
+		return
+	}
 	switch n.kind {
 	case localNode:
 		if e.broken[n.expr] {
@@ -219,7 +224,7 @@ func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalConte
 	at := &e.at[n.index]
 	block := Block{Range: n.rng, body: n.body}
 	if n.body == nil {
-		block.Value = nullObject(e.providerTable(n.provider))
+		block.Value = e.providerTable(n.provider).Null()
 	} else {
 		block.ctx = values
 		v := n.body.evaluate(block.ctx, n.id(), true, e.static, e.broken)
@@ -340,6 +345,7 @@ func (e *evaluator) block(n *node) *pending {
 		return nil
 	}
 	x, diags := e.expand(n, ctx)
+	diags = append(diags, e.checkDependsOn(n)...)
 	e.diags = append(e.diags, diags...)
 	if diags.HasErrors() {
 		at.failed, at.value = true, cty.DynamicVal

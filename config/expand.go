@@ -233,10 +233,29 @@ func (e *evaluator) dependency(r ref, at site) ([]addr.Instance, bool) {
 		return e.allOf(r.to), to.someBad
 	}
 	inst := addr.Instance{Resource: r.to.address, Key: key}
+	if !to.has(inst) { // an error, or within try
+		return nil, false
+	}
 	if r.to.kind == dataNode {
 		return union([]addr.Instance{inst}, e.data[inst]), e.bad[inst]
 	}
 	return []addr.Instance{inst}, e.bad[inst]
+}
+
+func (at *nodeState) has(inst addr.Instance) bool {
+	_, ok := slices.BinarySearchFunc(at.instances, inst, addr.Instance.Compare)
+	return ok
+}
+
+// checkDependsOn reports instances in depends_on that aren't there.
+func (e *evaluator) checkDependsOn(n *node) (diags hcl.Diagnostics) {
+	for _, r := range n.refs {
+		to := &e.at[r.to.index]
+		if r.dependsOn && r.to.expanded() && to.value != cty.NilVal && to.value.IsKnown() && !to.has(addr.Instance{Resource: r.to.address, Key: r.key}) {
+			diags = append(diags, failure(r.rng.Ptr(), "Invalid depends_on", "%s has no instance %s. %s", r.to.name, r.key, keyForm(r.to)))
+		}
+	}
+	return diags
 }
 
 // key computes the key of a reference.

@@ -89,8 +89,8 @@ func (l *loader) readFiles() {
 			l.errorf(nil, "Cannot read a configuration file", "%s.", upperFirst(err.Error()))
 			continue
 		}
-		fmt.Fprintf(sum, "%d %s %d\n", len(name), name, len(src))
-		sum.Write(src)
+		_, _ = fmt.Fprintf(sum, "%d %s %d\n", len(name), name, len(src)) // a hash takes all
+		_, _ = sum.Write(src)
 		file, diags := l.parser.ParseHCL(src, path)
 		l.diags = append(l.diags, diags...)
 		if file != nil {

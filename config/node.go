@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
@@ -82,6 +81,7 @@ type ref struct {
 	key       addr.Key
 	expr      hcl.Expression
 	expansion bool // it occurs in count or for_each only, which tells the keys but no attribute
+	dependsOn bool // it is one of depends_on: the instance must exist
 	rng       hcl.Range
 }
 
@@ -170,13 +170,4 @@ func (c *Config) Outputs() []Output {
 		list = append(list, *c.outputs[name].output)
 	}
 	return list
-}
-
-// nullObject is the value of a block that isn't there.
-func nullObject(t *schema.Table) cty.Value {
-	values := map[string]cty.Value{}
-	for name, ty := range t.ObjectType().AttributeTypes() {
-		values[name] = cty.NullVal(ty)
-	}
-	return cty.ObjectVal(values)
 }

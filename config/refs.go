@@ -398,7 +398,7 @@ func (l *loader) useDependsOn(n *node, expr hcl.Expression) {
 	case !inst.Key.IsZero() && !to.expanded() && to.body != nil:
 		f.errorf(t, "Invalid depends_on", "%s has no count or for_each, so there is one instance only. Leave the index out.", to.name)
 	default:
-		n.refs = append(n.refs, ref{to: to, mode: refKey, key: inst.Key, rng: t.SourceRange()})
+		n.refs = append(n.refs, ref{to: to, mode: refKey, key: inst.Key, dependsOn: true, rng: t.SourceRange()})
 	}
 	l.diags = append(l.diags, f.diags...)
 }

@@ -74,6 +74,15 @@ func (t *Table) ObjectType() cty.Type {
 	return cty.Object(attrs)
 }
 
+// Null is the value of a provider block that isn't there: an object of ObjectType with null for everything.
+func (t *Table) Null() cty.Value {
+	values := map[string]cty.Value{}
+	for name, ty := range t.ObjectType().AttributeTypes() {
+		values[name] = cty.NullVal(ty)
+	}
+	return cty.ObjectVal(values)
+}
+
 func attrTypes(attrs []Attr) map[string]cty.Type {
 	types := make(map[string]cty.Type, len(attrs))
 	for _, a := range attrs {
