@@ -117,7 +117,7 @@ func scaffold(chain poco.Chain) string {
     keystore = "~/.ethereum/keystore"
   }`
 	if chain.Registry != "" {
-		image = chain.Registry + "/hello:1.0"
+		image = chain.Registry + "/iexecform/hello-world:1.0"
 		wallet = `
   # Without a wallet block the local network's first well-known account is used.`
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	wordwrap "github.com/mitchellh/go-wordwrap"
 )
 
@@ -121,12 +122,18 @@ type jsonPos struct {
 }
 
 type jsonSnippet struct {
-	Context              *string  `json:"context"`
-	Code                 string   `json:"code"`
-	StartLine            int      `json:"start_line"`
-	HighlightStartOffset int      `json:"highlight_start_offset"`
-	HighlightEndOffset   int      `json:"highlight_end_offset"`
-	Values               []string `json:"values"`
+	Context              *string       `json:"context"`
+	Code                 string        `json:"code"`
+	StartLine            int           `json:"start_line"`
+	HighlightStartOffset int           `json:"highlight_start_offset"`
+	HighlightEndOffset   int           `json:"highlight_end_offset"`
+	Values               []jsonOperand `json:"values"`
+}
+
+// jsonOperand is a value that the expression of a diagnostic refers to.
+type jsonOperand struct {
+	Traversal string `json:"traversal"`
+	Statement string `json:"statement"`
 }
 
 func toJSONDiagnostics(diags hcl.Diagnostics, sources Sources) []jsonDiagnostic {
@@ -162,7 +169,7 @@ func snippet(d *hcl.Diagnostic, file *hcl.File) *jsonSnippet {
 	}
 	s := &jsonSnippet{
 		Code: string(file.Bytes[start:end]), StartLine: r.Start.Line,
-		HighlightStartOffset: r.Start.Byte - start, HighlightEndOffset: r.End.Byte - start, Values: []string{},
+		HighlightStartOffset: r.Start.Byte - start, HighlightEndOffset: r.End.Byte - start, Values: operands(d),
 	}
 	if nav, ok := file.Nav.(interface{ ContextString(int) string }); ok {
 		if context := nav.ContextString(r.Start.Byte); context != "" {
@@ -170,6 +177,29 @@ func snippet(d *hcl.Diagnostic, file *hcl.File) *jsonSnippet {
 		}
 	}
 	return s
+}
+
+// operands lists the values that the diagnostic's expression refers to, where they are known and not sensitive.
+func operands(d *hcl.Diagnostic) []jsonOperand {
+	list := []jsonOperand{}
+	if d.Expression == nil || d.EvalContext == nil {
+		return list
+	}
+	seen := map[string]bool{}
+	for _, t := range d.Expression.Variables() {
+		text := string(hclwrite.TokensForTraversal(t).Bytes())
+		v, diags := t.TraverseAbs(d.EvalContext)
+		if diags.HasErrors() || seen[text] || !v.IsWhollyKnown() || v.ContainsMarked() {
+			continue
+		}
+		seen[text] = true
+		statement := "is " + v.Type().FriendlyName()
+		if v.IsNull() || v.Type().IsPrimitiveType() {
+			statement = "is " + valueText(v, "")
+		}
+		list = append(list, jsonOperand{Traversal: text, Statement: statement})
+	}
+	return list
 }
 
 // writeJSON writes an indented document.

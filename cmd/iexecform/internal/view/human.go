@@ -53,7 +53,7 @@ func kindOf(k providers.ChangeKind) kind {
 	case providers.Update:
 		return kind{"~", "update in-place", "will be updated in-place", Palette.yellow}
 	case providers.Replace:
-		return kind{"+/-", "create replacement, then withdraw the old one", "must be replaced", Palette.yellow}
+		return kind{"+/-", "replace: make a new one, withdraw the old one", "must be replaced", Palette.yellow}
 	case providers.Delete:
 		return kind{"-", "destroy", "will be destroyed", Palette.red}
 	case providers.Forget:
@@ -206,7 +206,11 @@ func (h *Human) difference(a *schema.Attr, d plan.AttrDiff) string {
 		case d.After.IsNull():
 			return "{…} # " + collectionSize(d.Name, d.Before)
 		}
-		return "{…} # " + collectionSize(d.Name, d.Before) + arrow + collectionSize(d.Name, d.After)
+		was, is := collectionSize(d.Name, d.Before), collectionSize(d.Name, d.After)
+		if was == is {
+			return "{…} # " + is
+		}
+		return "{…} # " + was + arrow + is
 	}
 	switch {
 	case a != nil && a.Sensitive:

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/iexecform/iexecform/providers/iexec/localnet"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/state"
+	"github.com/iexecform/iexecform/state/local"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"iexecform": main})
+}
+
+// TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:
+//
+//	localnet          start the local network (one for all scripts) and give the script an account of its own on it:
+//	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_IMAGE, LOCALNET_ADDRESS, IEXECFORM_PRIVATE_KEY and
+//	                  the variables rpc_url, market_url and image (as IEXECFORM_VAR_…)
+//	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
+//	freeport NAME     set NAME to an address that nobody listens on
+//	replace A B FILE  replace the text A in a file by B; both may use environment variables
+//	capture NAME      set NAME to the last standard output
+func TestScripts(t *testing.T) {
+	network := sync.OnceValue(func() *localnet.Network {
+		return nettest.Start(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
+	})
+	var accounts atomic.Int32
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", e.WorkDir+"/home")
+			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/home/cache")
+			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o755)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"localnet": func(ts *testscript.TestScript, _ bool, _ []string) {
+				info := network().Info()
+				n := int(accounts.Add(1)) // the first account deploys the contracts
+				if n >= len(poco.DevAccounts()) {
+					ts.Fatalf("there is no account left: %d scripts use the local network", n)
+				}
+				account := poco.DevAccounts()[n]
+				for name, value := range map[string]string{
+					"LOCALNET_RPC": info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_IMAGE": info.SampleImage,
+					"LOCALNET_ADDRESS":         account.Address.Hex(),
+					"IEXECFORM_PRIVATE_KEY":    "0x" + hex.EncodeToString(crypto.FromECDSA(account.Key)),
+					"IEXECFORM_VAR_rpc_url":    info.RPCURL,
+					"IEXECFORM_VAR_market_url": info.MarketURL,
+					"IEXECFORM_VAR_image":      info.SampleImage,
+				} {
+					ts.Setenv(name, value)
+				}
+			},
+			"lock":     lock,
+			"unlock":   unlock,
+			"freeport": freePort,
+			"replace":  replaceText,
+			"capture": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+			},
+		},
+	})
+}
+
+// held has the function that lets go of a held lock, by directory: scripts run side by side.
+var held sync.Map
+
+func lock(ts *testscript.TestScript, _ bool, _ []string) {
+	holder := state.Holder{ID: "42", Operation: "apply", Who: "alice@example", Created: "2026-01-02T03:04:05Z"}
+	release, err := local.New(ts.MkAbs(".")).Lock(context.Background(), holder)
+	ts.Check(err)
+	var once sync.Once
+	free := func() { once.Do(func() { ts.Check(release()) }) }
+	held.Store(ts.MkAbs("."), free)
+	ts.Defer(free)
+}
+
+func unlock(ts *testscript.TestScript, _ bool, _ []string) {
+	free, ok := held.LoadAndDelete(ts.MkAbs("."))
+	if !ok {
+		ts.Fatalf("unlock: the lock of %s is not held", ts.MkAbs("."))
+	}
+	free.(func())()
+}
+
+func freePort(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
+}
+
+func replaceText(ts *testscript.TestScript, _ bool, args []string) {
+	old, text := args[0], args[1]
+	file := ts.MkAbs(args[2])
+	before := ts.ReadFile(args[2])
+	if !strings.Contains(before, old) {
+		ts.Fatalf("replace: %s doesn't have %q", args[2], old)
+	}
+	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(before, old, text)), 0o644))
+}
