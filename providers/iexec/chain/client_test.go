@@ -83,16 +83,12 @@ func TestCalls(t *testing.T) {
 	t.Run("batches", func(t *testing.T) { check(t, 1200, 5) })  // head, code, 3 batches
 	t.Run("few", func(t *testing.T) { check(t, 3, 1) })         // newest block, one batch
 	t.Run("pinned", func(t *testing.T) { testPinned(t, c, n) }) // nothing moves
-	t.Run("none", func(t *testing.T) { check2(t, c.Calls(t.Context(), nil)) })
+	if results := c.Calls(t.Context(), nil); len(results) != 0 {
+		t.Errorf("no calls have %d results", len(results))
+	}
 	withMulticall(t, n, net.Info().RPCURL)
 	c = dial(t, net.Info().RPCURL, n, chain.Options{})
 	t.Run("multicall", func(t *testing.T) { check(t, 1200, 6) }) // head, code, 3 aggregates, the call without data again
-}
-
-func check2(t *testing.T, results []chain.CallResult) {
-	if len(results) != 0 {
-		t.Errorf("no calls have %d results", len(results))
-	}
 }
 
 // All reads of a plan are made at the block that was pinned.

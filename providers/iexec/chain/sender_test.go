@@ -26,7 +26,7 @@ import (
 	"github.com/iexecform/iexecform/state"
 )
 
-// journal keeps notes as the engine does. After `left` more notes it fails, as a full disk does.
+// journal keeps notes as the engine does. fail, if set, may fail one, as a full disk does.
 type journal struct {
 	mu    sync.Mutex
 	notes map[string]json.RawMessage

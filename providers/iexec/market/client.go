@@ -131,7 +131,7 @@ func (c *Client) get(ctx context.Context, op, path string, query url.Values, out
 
 func (c *Client) decode(op string, body []byte, out any) error {
 	if err := jsonv2.Unmarshal(body, out); err != nil {
-		return &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "an answer that this version doesn't understand (" + err.Error() + ")"}
+		return &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "JSON that this version doesn't understand: " + err.Error()}
 	}
 	return nil
 }
