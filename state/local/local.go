@@ -154,6 +154,9 @@ func (s *Store) openJournal() error {
 			return err
 		}
 	}
+	if err := s.replaceOldJournal(); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(s.path(JournalFile), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -163,6 +166,24 @@ func (s *Store) openJournal() error {
 		return errors.Join(err, s.closeJournal())
 	}
 	return nil
+}
+
+// replaceOldJournal starts a new journal where a crash left the one of an older snapshot: records that were added to it
+// would never be read.
+func (s *Store) replaceOldJournal() error {
+	journal, err := s.readJournal()
+	if err != nil || journal == nil {
+		return err
+	}
+	stored, _, err := s.envelope()
+	if err != nil || journal.Header.Serial >= stored.Serial {
+		return err
+	}
+	loaded, err := s.Load(context.Background())
+	if err != nil {
+		return err
+	}
+	return s.startJournal(loaded.Snapshot, loaded.Pending)
 }
 
 // repair removes a torn line and writes a header where there is none.

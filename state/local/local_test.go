@@ -148,6 +148,40 @@ func TestAppendRemovesTornLine(t *testing.T) {
 	}
 }
 
+// Killed after the snapshot was written and before the new journal was started: the next run's records count all the same.
+func TestAppendReplacesJournalOfOlderSnapshot(t *testing.T) {
+	dir := t.TempDir()
+	note := state.Record{Type: state.NoteRec, Key: "k", Data: json.RawMessage(`1`)}
+	if err := local.New(dir).Append(t.Context(), note, statetest.Object(1, statetest.App, `{"n":"old"}`)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, local.JournalFile)
+	journal, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := local.New(dir).Compact(t.Context(), statetest.Snapshot(1), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, journal, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := local.New(dir).Append(t.Context(), statetest.Object(1, statetest.Order, `{"n":7}`)); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := local.New(dir).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := loaded.Snapshot.Resources[statetest.Order]
+	if order == nil || string(order.Attributes) != `{"n":7}` || string(loaded.Snapshot.Resources[statetest.App].Attributes) != `{"n":1}` {
+		t.Errorf("what was appended after the crash is lost: %v", loaded.Snapshot.Resources)
+	}
+	if len(loaded.Pending) != 1 || loaded.Pending[0].Key != "k" {
+		t.Errorf("pending %v, want the note k", loaded.Pending)
+	}
+}
+
 func TestAppendRefusesDamagedJournal(t *testing.T) {
 	dir := t.TempDir()
 	journal := header + "<<<<\n" + note
