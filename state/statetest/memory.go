@@ -1,0 +1,197 @@
+package statetest
+
+import (
+	"bytes"
+	"context"
+	"sync"
+
+	"github.com/iexecform/iexecform/state"
+)
+
+// Steps of Memory at which Fault is asked.
+const (
+	BeforeAppend  = "before append"  // nothing of it is kept yet
+	AfterAppend   = "after append"   // kept, and not acknowledged yet
+	BeforeCompact = "before compact" // nothing of it is kept yet
+	Compacting    = "compacting"     // the snapshot is kept, and the journal is still the old one
+	AfterCompact  = "after compact"  // all is kept, and not acknowledged yet
+)
+
+// Memory is a state.Store in memory, as bytes of the real encodings. The zero Memory is empty and ready for use. Fault,
+// which may be nil, is asked at each step: an error ends the operation there. It may block.
+type Memory struct {
+	Fault func(step string) error
+
+	mu       sync.Mutex
+	snapshot []byte
+	journal  []byte
+	holder   *state.Holder
+}
+
+var _ state.Store = (*Memory)(nil)
+
+// Set replaces all that is stored. Either may be nil.
+func (m *Memory) Set(snapshot, journal []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.snapshot, m.journal = snapshot, journal
+}
+
+// Raw returns what is stored, as encoded; nil for what isn't there.
+func (m *Memory) Raw() (snapshot, journal []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return bytes.Clone(m.snapshot), bytes.Clone(m.journal)
+}
+
+func (m *Memory) ask(step string) error {
+	if m.Fault == nil {
+		return nil
+	}
+	return m.Fault(step)
+}
+
+func (m *Memory) stored() (*state.Snapshot, error) {
+	if m.snapshot == nil {
+		return nil, nil
+	}
+	return state.Decode(m.snapshot)
+}
+
+// Load implements state.Store.
+func (m *Memory) Load(context.Context) (*state.Loaded, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	stored, err := m.stored()
+	if err != nil {
+		return nil, err
+	}
+	journal, err := state.DecodeJournal(m.journal)
+	if err != nil {
+		return nil, err
+	}
+	return state.Resume(stored, journal)
+}
+
+// Append implements state.Store.
+func (m *Memory) Append(_ context.Context, records ...state.Record) error {
+	if err := m.ask(BeforeAppend); err != nil {
+		return err
+	}
+	lines, err := state.EncodeRecords(records)
+	if err != nil {
+		return err
+	}
+	if err := m.keep(lines); err != nil {
+		return err
+	}
+	return m.ask(AfterAppend)
+}
+
+func (m *Memory) keep(lines []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	stored, err := m.stored()
+	if err != nil {
+		return err
+	}
+	journal, err := state.DecodeJournal(m.journal)
+	if err != nil {
+		return err
+	}
+	if stored == nil {
+		stored = &state.Snapshot{}
+	}
+	var pending []state.Note
+	if journal != nil && journal.Header.Serial < stored.Serial { // left by a crash: what is added to it would not be read
+		loaded, err := state.Resume(stored, journal)
+		if err != nil {
+			return err
+		}
+		journal, pending = nil, loaded.Pending
+	}
+	if journal == nil {
+		if err := m.startJournal(stored, pending); err != nil {
+			return err
+		}
+	}
+	m.journal = append(bytes.Clone(m.journal), lines...)
+	return nil
+}
+
+// Compact implements state.Store.
+func (m *Memory) Compact(_ context.Context, s *state.Snapshot, pending []state.Note) error {
+	if err := m.ask(BeforeCompact); err != nil {
+		return err
+	}
+	if err := m.write(s); err != nil {
+		return err
+	}
+	if err := m.ask(Compacting); err != nil {
+		return err
+	}
+	if err := m.restart(s, pending); err != nil {
+		return err
+	}
+	return m.ask(AfterCompact)
+}
+
+func (m *Memory) restart(s *state.Snapshot, pending []state.Note) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.journal = nil
+	if len(pending) == 0 {
+		return nil
+	}
+	return m.startJournal(s, pending)
+}
+
+func (m *Memory) write(s *state.Snapshot) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b, err := state.Encode(s)
+	if err != nil {
+		return err
+	}
+	stored, err := m.stored()
+	if err != nil {
+		return err
+	}
+	if stored == nil {
+		if s.Serial == 0 && len(s.Resources)+len(s.Outputs)+len(s.Networks) == 0 {
+			return nil // nothing to store
+		}
+		stored = &state.Snapshot{}
+	}
+	if s.Serial != stored.Serial+1 && !bytes.Equal(b, m.snapshot) {
+		return &state.ConflictError{Stored: stored.Serial, Written: s.Serial}
+	}
+	m.snapshot = b
+	return nil
+}
+
+func (m *Memory) startJournal(s *state.Snapshot, pending []state.Note) error {
+	header, err := state.EncodeHeader(s.Lineage, s.Serial)
+	if err != nil {
+		return err
+	}
+	lines, err := state.EncodeRecords(state.NoteRecords(pending))
+	m.journal = append(header, lines...)
+	return err
+}
+
+// Lock implements state.Store.
+func (m *Memory) Lock(_ context.Context, h state.Holder) (unlock func() error, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.holder != nil {
+		return nil, &state.LockedError{Holder: m.holder, Path: "memory"}
+	}
+	m.holder = &h
+	return sync.OnceValue(func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.holder = nil
+		return nil
+	}), nil
+}
