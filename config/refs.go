@@ -223,11 +223,11 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 	inst, rest, ok := addr.FromTraversal(t)
 	c := f.config
 	if !ok {
-		types, form := c.schemas.ResourceTypes(), root+".NAME"
+		form := root + ".NAME"
 		if root == "data" {
-			types, form = nil, "data.TYPE.NAME"
+			form = "data.TYPE.NAME"
 		} else if c.schemas.ResourceTable(root) == nil {
-			types = append(types, rootNames...)
+			types := append(c.schemas.ResourceTypes(), rootNames...)
 			f.errorf(t, invalidReference, "%q is not a value or the name of a resource type.%s Text must be in quotes.", root, didYouMean(root, types))
 			return nil, inst, nil
 		}
