@@ -60,7 +60,7 @@ func Diagnose(err error) hcl.Diagnostics {
 		}
 		summary, detail = summary[:at], strings.TrimSpace(summary[at+2:])+detail
 	}
-	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: upperFirst(summary), Detail: upperFirst(detail)}}
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: upperFirst(summary), Detail: Sentence(detail)}}
 }
 
 // Sentence makes a sentence of an error's text.
