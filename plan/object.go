@@ -11,7 +11,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
-	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/providers"
@@ -27,7 +26,7 @@ func DecodeObject(registry providers.Registry, typ string, object *state.Object)
 	if object.SchemaVersion > table.Version {
 		return cty.NilVal, fmt.Errorf("its schema version is %d and this program knows %d: it was written by a newer iexecform", object.SchemaVersion, table.Version)
 	}
-	return ctyjson.Unmarshal(object.Attributes, table.ObjectType())
+	return decodeAttributes(object.Attributes, table.ObjectType())
 }
 
 // EncodeObject is the JSON of the known part of an object, as the state holds it: what is null or unknown is left out, at

@@ -75,9 +75,9 @@ func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMe
 	c.mu.Lock()
 	c.signed[p.Hash] = text
 	c.mu.Unlock()
-	return patchOrder(p.Hash, map[string]any{
+	return marshal(map[string]any{"sign": text, "orders": map[string]any{p.Hash.Hex(): map[string]any{
 		"order": p.Order, "sign": text, "status": statusSigned, "consumed": json.Number(orZero(p.Consumed)), "generation": p.Generation,
-	}), nil
+	}}}), nil
 }
 
 func orZero(n string) string {

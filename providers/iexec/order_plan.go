@@ -204,6 +204,7 @@ type decision struct {
 	closeFirst []*signed // closed before the new order is signed
 	withdraw   []*signed // unpublished after the new one is published
 	closeLast  []*signed // closed after that
+	hidden     []*signed // off the market already, and not to be closed
 	exact      bool      // the new order's volume depends on what was sold of those withdrawn
 }
 
@@ -231,6 +232,8 @@ func (p *orderPlan) decide() {
 		case s.body[p.kind.Resource] != p.terms[p.kind.Resource] && revoke != "unpublish" || revoke == "onchain":
 			d.withdraw = append(d.withdraw, s)
 			d.closeLast = append(d.closeLast, s)
+		case s.status != statusOpen:
+			d.hidden = append(d.hidden, s)
 		default:
 			d.withdraw = append(d.withdraw, s)
 		}
@@ -335,6 +338,11 @@ func (p *orderPlan) soldOut(ctx context.Context) bool {
 func (p *orderPlan) finish(ctx context.Context) {
 	d, r := p.chosen, p.result
 	r.Kind = providers.NoOp
+	if p.asWanted(d) {
+		r.Planned = p.req.Current
+		p.exposures(d)
+		return
+	}
 	fresh := p.req.Prior.IsNull() || (object{p.req.Prior}).str("app") == "" // the latter: making it was interrupted
 	if fresh && !p.adopted && p.next != nil || fresh && !p.req.Prior.IsNull() {
 		r.Kind = providers.Create
@@ -376,14 +384,16 @@ func (p *orderPlan) finish(ctx context.Context) {
 		if p.volumeOnly(d) {
 			r.Kind = providers.Update
 		}
-	case len(r.Actions) > 0 || !p.settings():
-		r.Kind = providers.Update
 	default:
-		r.Planned = p.req.Current
+		r.Kind = providers.Update
 	}
-	if r.Kind != providers.NoOp {
-		p.warn(d)
-	}
+	p.warn(d)
+}
+
+// asWanted reports whether there is nothing to do, nor to remember.
+func (p *orderPlan) asWanted(d *decision) bool {
+	return p.next == nil && len(d.withdraw) == 0 && !p.adopted && p.settings() &&
+		!slices.ContainsFunc(d.keep, func(s *signed) bool { return s.status != statusOpen })
 }
 
 // volumeOnly reports whether what is withdrawn has the wanted terms.
@@ -393,7 +403,10 @@ func (p *orderPlan) volumeOnly(d *decision) bool {
 
 // settings reports whether the remembered arguments are the desired ones.
 func (p *orderPlan) settings() bool {
-	for _, a := range p.table().Attrs {
+	if p.req.Current.IsNull() {
+		return false
+	}
+	for _, a := range tables().Resources[p.typ()].Attrs {
 		if a.Mode.Settable() && !p.req.Current.GetAttr(a.Name).RawEquals(p.d.v.GetAttr(a.Name)) {
 			return false
 		}
@@ -417,6 +430,7 @@ func (p *orderPlan) planned(d *decision) cty.Value {
 		hidden.status = statusSigned
 		live = append(live, &hidden)
 	}
+	live = append(live, d.hidden...)
 	newest := p.next
 	if newest != nil {
 		live = append(live, newest)
@@ -485,7 +499,12 @@ func (p *orderPlan) warn(d *decision) {
 	if rows := p.c.listings[key]; offering && rows != nil && rows.count >= maxOpenOrders {
 		p.notice(providers.Warning, "", "the wallet has %d open orders, and the market by default refuses more than %d", rows.count, maxOpenOrders)
 	}
-	for _, s := range d.withdraw {
+	p.exposures(d)
+}
+
+// exposures tells which orders whoever has a copy can use for ever.
+func (p *orderPlan) exposures(d *decision) {
+	for _, s := range slices.Concat(d.withdraw, d.hidden) {
 		if slices.Contains(d.closeFirst, s) || slices.Contains(d.closeLast, s) {
 			continue
 		}
@@ -579,7 +598,7 @@ func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
 // expectations is what the volume and the validity of a new order rest on.
 func (p *orderPlan) expectations(d *decision) []providers.Precondition {
 	var all []providers.Precondition
-	for _, s := range d.withdraw {
+	for _, s := range slices.Concat(d.withdraw, d.hidden) {
 		if d.exact && !slices.Contains(d.closeFirst, s) {
 			all = append(all, consumedPrecondition(s))
 		}

@@ -271,6 +271,7 @@ func (c *chain) Block(number uint64) (seconds uint64, logs []*types.Log, err err
 func (c *chain) Watch(wake chan<- struct{}) (stop func()) {
 	heads := make(chan core.ChainHeadEvent, 16)
 	sub := c.backend.BlockChain().SubscribeChainHeadEvent(heads)
+	quit := make(chan struct{})
 	c.done.Go(func() {
 		for {
 			select {
@@ -279,10 +280,13 @@ func (c *chain) Watch(wake chan<- struct{}) (stop func()) {
 				case wake <- struct{}{}:
 				default:
 				}
-			case <-sub.Err():
+			case <-quit:
 				return
 			}
 		}
 	})
-	return sub.Unsubscribe
+	return func() {
+		sub.Unsubscribe()
+		close(quit)
+	}
 }

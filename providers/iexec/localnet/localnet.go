@@ -5,6 +5,7 @@ package localnet
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,6 +56,31 @@ type Info struct {
 type Account struct {
 	Address    common.Address `json:"address"`
 	PrivateKey string         `json:"private_key"` // 0x hex
+}
+
+// MarshalJSON writes the addresses in EIP-55 form.
+func (i Info) MarshalJSON() ([]byte, error) {
+	type plain Info
+	return json.Marshal(struct {
+		plain
+		Hub                common.AddressEIP55 `json:"hub"`
+		RLC                common.AddressEIP55 `json:"rlc"`
+		AppRegistry        common.AddressEIP55 `json:"app_registry"`
+		DatasetRegistry    common.AddressEIP55 `json:"dataset_registry"`
+		WorkerpoolRegistry common.AddressEIP55 `json:"workerpool_registry"`
+	}{
+		plain(i), common.AddressEIP55(i.Hub), common.AddressEIP55(i.RLC), common.AddressEIP55(i.AppRegistry),
+		common.AddressEIP55(i.DatasetRegistry), common.AddressEIP55(i.WorkerpoolRegistry),
+	})
+}
+
+// MarshalJSON writes the address in EIP-55 form.
+func (a Account) MarshalJSON() ([]byte, error) {
+	type plain Account
+	return json.Marshal(struct {
+		Address common.AddressEIP55 `json:"address"`
+		plain
+	}{common.AddressEIP55(a.Address), plain(a)})
 }
 
 // Network is a running network.

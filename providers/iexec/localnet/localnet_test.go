@@ -18,8 +18,10 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/params"
 	"github.com/ethereum/go-ethereum/rpc"
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -87,9 +89,25 @@ func TestEveryStartIsTheSame(t *testing.T) {
 		t.Errorf("network is chain %d, hub %s, token %s; poco.Localnet says %+v", info.ChainID, info.Hub, info.RLC, want)
 	}
 	for i, a := range poco.DevAccounts() {
-		key, err := hexutil.Decode(info.Accounts[i].PrivateKey)
-		if err != nil || info.Accounts[i].Address != a.Address || new(big.Int).SetBytes(key).Cmp(a.Key.D) != 0 {
+		key, err := crypto.ToECDSA(common.FromHex(info.Accounts[i].PrivateKey))
+		if err != nil || info.Accounts[i].Address != a.Address || !key.Equal(a.Key) {
 			t.Errorf("account %d: %+v (%v)", i, info.Accounts[i], err)
+		}
+	}
+	text, err := json.Marshal(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back localnet.Info
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(info, back); diff != "" {
+		t.Errorf("info read back (-want +got):\n%s", diff)
+	}
+	for _, address := range []common.Address{info.Hub, info.RLC, info.AppRegistry, info.DatasetRegistry, info.WorkerpoolRegistry, info.Accounts[9].Address} {
+		if !bytes.Contains(text, []byte(`"`+address.Hex()+`"`)) {
+			t.Errorf("%s is not as it should be in %s", address, text)
 		}
 	}
 	if a, b := genesisHash(t, n), genesisHash(t, again); a != b {

@@ -84,7 +84,7 @@ func (f Field) format(word [32]byte, text string) string {
 
 // parseUint reads decimal digits, nothing else, of a number below 2^256.
 func parseUint(text string) (*big.Int, bool) {
-	if text == "" || strings.Trim(text, "0123456789") != "" {
+	if text == "" || strings.Trim(text, "0123456789") != "" || len(strings.TrimLeft(text, "0")) > 78 {
 		return nil, false
 	}
 	n, ok := new(big.Int).SetString(text, 10)

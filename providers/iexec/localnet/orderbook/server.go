@@ -55,7 +55,7 @@ type Config struct {
 	File          string                        // where orders are kept; "" is in memory only
 	MaxOpenOrders int                           // by wallet and kind; 0 is 50, negative is none
 	RateLimit     RateLimit
-	Log           *slog.Logger
+	Log           *slog.Logger // of what goes wrong inside; nil is quiet
 }
 
 // Server is the market. It is an http.Handler.
@@ -78,6 +78,9 @@ type Server struct {
 func New(ctx context.Context, config Config) (*Server, error) {
 	if config.MaxOpenOrders == 0 {
 		config.MaxOpenOrders = defaultMaxOpenOrders
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
 		config:     config,
