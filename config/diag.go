@@ -41,10 +41,7 @@ func suggestion(given string, candidates []string) string {
 }
 
 // DidYouMean is a sentence with a leading space that offers the candidate that given was probably meant to be, or "".
-func DidYouMean(given string, candidates []string) string { return didYouMean(given, candidates) }
-
-// didYouMean is a sentence with a leading space, or "".
-func didYouMean(given string, candidates []string) string {
+func DidYouMean(given string, candidates []string) string {
 	if s := suggestion(given, candidates); s != "" {
 		return fmt.Sprintf(" Did you mean %q?", s)
 	}

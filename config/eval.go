@@ -19,7 +19,8 @@ type evaluator struct {
 	broken  map[hcl.Expression]bool
 	sel     *selection
 	handler Handler
-	scope   *hcl.EvalContext // functions, path, iexecform
+	known   func(addr.Instance) bool // EvalRequest.Known
+	scope   *hcl.EvalContext         // functions, path, iexecform
 
 	at     []nodeState                       // by node.index
 	bad    map[addr.Instance]bool            // failed or skipped instances
@@ -52,7 +53,7 @@ type pending struct {
 // whose references are done, data sources first. An error stops only what depends on it. The Evaluation is never nil.
 func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hcl.Diagnostics) {
 	e := &evaluator{
-		Config: c, handler: req.Handler,
+		Config: c, handler: req.Handler, known: req.Known,
 		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
@@ -409,7 +410,11 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 // unknownTargets reports targets with keys that the block doesn't have.
 func (e *evaluator) unknownTargets(n *node, keys []addr.Key) {
 	for _, k := range e.sel.targets[n] {
-		if !slices.Contains(keys, k) {
+		missing := !slices.Contains(keys, k)
+		if missing && e.known != nil && e.known(addr.Instance{Resource: n.address, Key: k}) {
+			continue
+		}
+		if missing {
 			e.diags = append(e.diags, failure(n.rng.Ptr(), "Unknown target", "%s has no instance %s. %s", n.name, k, keyForm(n)))
 		}
 	}

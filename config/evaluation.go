@@ -17,6 +17,9 @@ type EvalRequest struct {
 	// key stands for every instance of its block. Provider blocks are evaluated always; outputs only where all that they
 	// refer to is within the limits.
 	Targets []addr.Instance
+	// Known reports whether a target that the configuration lacks is known elsewhere, such as in the state, and so no
+	// error. It may be nil.
+	Known func(target addr.Instance) bool
 	// ProvidersOnly limits the evaluation to the provider blocks and what they depend on.
 	ProvidersOnly bool
 	Handler       Handler

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/addr"
 )
 
 var update = flag.Bool("update", false, "write the want sections of testdata")
@@ -78,7 +79,7 @@ func mustPrint(t *testing.T, c *config.Config, diags hcl.Diagnostics) {
 	}
 }
 
-// TestEvaluate runs archives with options var=NAME=VALUE, target=ADDRESS, fail=ADDRESS, providers.
+// TestEvaluate runs archives with options var=NAME=VALUE, target=ADDRESS, fail=ADDRESS, known=ADDRESS, providers.
 func TestEvaluate(t *testing.T) {
 	golden(t, "testdata/eval/*.txtar", func(t *testing.T, dir string, options []string) string {
 		c, diags := config.Load(dir, schemas)
@@ -88,6 +89,7 @@ func TestEvaluate(t *testing.T) {
 		src := config.InputSources{}
 		r := &recorder{fail: map[string]bool{}}
 		var targets []string
+		known := map[string]bool{}
 		only := false
 		for _, option := range options {
 			name, value, _ := strings.Cut(option, "=")
@@ -96,6 +98,8 @@ func TestEvaluate(t *testing.T) {
 				src.Args = append(src.Args, config.InputArg{Text: value})
 			case "target":
 				targets = append(targets, value)
+			case "known":
+				known[value] = true
 			case "fail":
 				r.fail[value] = true
 			case "providers":
@@ -108,7 +112,8 @@ func TestEvaluate(t *testing.T) {
 		if diags.HasErrors() {
 			t.Fatalf("inputs:\n%s", diagText(dir, diags))
 		}
-		req := config.EvalRequest{Inputs: inputs, Workspace: "default", Handler: r, ProvidersOnly: only, Targets: parse(t, targets)}
+		req := config.EvalRequest{Inputs: inputs, Workspace: "default", Handler: r, ProvidersOnly: only, Targets: parse(t, targets),
+			Known: func(i addr.Instance) bool { return known[i.String()] }}
 		e, diags := c.Evaluate(t.Context(), req)
 		mustPrint(t, c, diags)
 		for _, name := range keys(e.Outputs) {

@@ -147,7 +147,7 @@ func (c *Config) gather(src InputSources) *gatherer {
 		case !ok || name == "":
 			g.fail(nil, "Invalid --var", "--var takes NAME=VALUE, and got %q. Write for example --var 'price=1 RLC'.", arg.Text)
 		case n == nil:
-			g.fail(nil, "Undeclared variable", "--var gives a value to %q, but there is no such variable.%s%s", name, didYouMean(name, keysOf(c.variables)), spaceHint(name))
+			g.fail(nil, "Undeclared variable", "--var gives a value to %q, but there is no such variable.%s%s", name, DidYouMean(name, keysOf(c.variables)), spaceHint(name))
 		default:
 			g.text(n.variable, text, "--var "+name)
 		}
@@ -226,7 +226,7 @@ func (g *gatherer) file(path, source string) {
 	g.diags = append(g.diags, diags...)
 	for _, attr := range sortedAttrs(attrs) {
 		if g.variables[attr.Name] == nil {
-			d := failure(attr.NameRange.Ptr(), "Undeclared variable", "The file gives a value to %q, but there is no such variable.%s The value is ignored.", attr.Name, didYouMean(attr.Name, keysOf(g.variables)))
+			d := failure(attr.NameRange.Ptr(), "Undeclared variable", "The file gives a value to %q, but there is no such variable.%s The value is ignored.", attr.Name, DidYouMean(attr.Name, keysOf(g.variables)))
 			d.Severity = hcl.DiagWarning
 			g.diags = append(g.diags, d)
 			continue

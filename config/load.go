@@ -202,7 +202,7 @@ func (l *loader) declareProvider(block *hcl.Block) {
 	table := l.table("provider", name, l.schemas.ProviderTable)
 	if table == nil {
 		l.errorf(block.LabelRanges[0].Ptr(), "Unknown provider", "There is no provider %q.%s There are: %s.",
-			name, didYouMean(name, l.schemas.Names()), strings.Join(l.schemas.Names(), ", "))
+			name, DidYouMean(name, l.schemas.Names()), strings.Join(l.schemas.Names(), ", "))
 		return
 	}
 	p := addr.Provider{Name: name}
@@ -233,7 +233,7 @@ func (l *loader) declareResource(block *hcl.Block) {
 	n.name = n.address.String()
 	table := l.table(block.Type, typ, find)
 	if table == nil {
-		l.errorf(block.LabelRanges[0].Ptr(), "Unknown "+what+" type", "There is no %s type %q.%s", what, typ, didYouMean(typ, types()))
+		l.errorf(block.LabelRanges[0].Ptr(), "Unknown "+what+" type", "There is no %s type %q.%s", what, typ, DidYouMean(typ, types()))
 		l.unknown(n)
 		return
 	}

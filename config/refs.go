@@ -142,7 +142,7 @@ func (f *finder) member(t hcl.Traversal, names ...string) {
 			return
 		}
 	}
-	f.errorf(t, invalidReference, "%s has no %q.%s It has: %s.", t.RootName(), name, didYouMean(name, names), strings.Join(names, ", "))
+	f.errorf(t, invalidReference, "%s has no %q.%s It has: %s.", t.RootName(), name, DidYouMean(name, names), strings.Join(names, ", "))
 }
 
 // named checks var.NAME and local.NAME.
@@ -158,7 +158,7 @@ func (f *finder) named(t hcl.Traversal, what string, in map[string]*node) {
 		return
 	}
 	if to == nil {
-		hint := didYouMean(name, keysOf(in))
+		hint := DidYouMean(name, keysOf(in))
 		if hint == "" && what == "variable" {
 			hint = fmt.Sprintf(" Declare it with a block: variable %q {}", name)
 		}
@@ -228,7 +228,7 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 			form = "data.TYPE.NAME"
 		} else if c.schemas.ResourceTable(root) == nil {
 			types := append(c.schemas.ResourceTypes(), rootNames...)
-			f.errorf(t, invalidReference, "%q is not a value or the name of a resource type.%s Text must be in quotes.", root, didYouMean(root, types))
+			f.errorf(t, invalidReference, "%q is not a value or the name of a resource type.%s Text must be in quotes.", root, DidYouMean(root, types))
 			return nil, inst, nil
 		}
 		f.errorf(t, invalidReference, "A reference to a resource or data block must name the block: %s", form)
@@ -251,10 +251,10 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 	case known:
 		f.errorf(t, "Reference to undeclared block", "There is no %s.%s", r, f.otherBlock(r))
 	case r.Mode == addr.Data:
-		f.errorf(t, invalidReference, "There is no data source type %q.%s", r.Type, didYouMean(r.Type, types))
+		f.errorf(t, invalidReference, "There is no data source type %q.%s", r.Type, DidYouMean(r.Type, types))
 	default:
 		f.errorf(t, invalidReference, "%q is neither the name of a resource type nor one of %s.%s",
-			root, strings.Join(rootNames, ", "), didYouMean(root, append(types, rootNames...)))
+			root, strings.Join(rootNames, ", "), DidYouMean(root, append(types, rootNames...)))
 	}
 	return nil, inst, nil
 }
@@ -293,7 +293,7 @@ func (f *finder) attribute(t hcl.Traversal, to *node, rest hcl.Traversal) {
 		}
 		names = append(names, b.Name)
 	}
-	d := failure(rest[0].SourceRange().Ptr(), "Unsupported attribute", "%s has no attribute %q.%s", table.Type, name, didYouMean(name, names))
+	d := failure(rest[0].SourceRange().Ptr(), "Unsupported attribute", "%s has no attribute %q.%s", table.Type, name, DidYouMean(name, names))
 	d.Context = hcl.RangeBetween(t.SourceRange(), rest.SourceRange()).Ptr()
 	f.diags = append(f.diags, d)
 }

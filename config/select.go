@@ -46,10 +46,11 @@ func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
 		n := c.resources[target.Resource]
 		switch {
 		case req.ProvidersOnly:
+		case (n == nil || !n.mayHave(target.Key)) && req.Known != nil && req.Known(target):
 		case n == nil:
 			f := finder{config: c}
 			diags = append(diags, failure(nil, "Unknown target", "There is no %s in the configuration.%s", target.Resource, f.otherBlock(target.Resource)))
-		case !target.Key.IsZero() && (!n.expanded() || target.Key.IsInt() != (n.count != nil)):
+		case !n.mayHave(target.Key):
 			diags = append(diags, failure(nil, "Unknown target", "%s has no instance %s. %s", n.name, target.Key, keyForm(n)))
 		default:
 			s.add(n, target.Key, target.Key.IsZero())
@@ -62,6 +63,11 @@ func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
 		s.addOutputs(c)
 	}
 	return s, diags
+}
+
+// mayHave reports whether a key is of the kind that the block's instances have. The zero key means all.
+func (n *node) mayHave(key addr.Key) bool {
+	return key.IsZero() || n.expanded() && key.IsInt() == (n.count != nil)
 }
 
 func keyForm(n *node) string {

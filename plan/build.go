@@ -58,7 +58,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 		return b.plan, b.session, diags
 	}
 	evaluation, more := o.Config.Evaluate(ctx, config.EvalRequest{
-		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, ProvidersOnly: o.Mode != Normal, Handler: b,
+		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, Known: b.remembers, ProvidersOnly: o.Mode != Normal, Handler: b,
 	})
 	diags = append(diags, more...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)
@@ -116,6 +116,16 @@ func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
 	check("--target", b.Targets)
 	check("--replace", b.Replace)
 	return diags
+}
+
+// remembers reports whether the state has the target.
+func (b *builder) remembers(target addr.Instance) bool {
+	for i := range b.State.Snapshot.Resources {
+		if matches([]addr.Instance{target}, i) {
+			return true
+		}
+	}
+	return false
 }
 
 // Provider opens a client and reads what the state knows of its objects.
