@@ -62,6 +62,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	})
 	diags = append(diags, more...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)
+	diags = append(diags, b.unread...)
 	b.finish(evaluation, diags)
 	return b.plan, b.session, diags
 }
@@ -86,6 +87,7 @@ type builder struct {
 	order     []addr.Instance                     // of the proposals: dependencies first
 	verify    map[addr.Instance]*providers.Action // of data sources
 	targetSet map[addr.Instance]bool              // see wanted; nil until asked for
+	unread    hcl.Diagnostics                     // about objects that could not be decoded or read: their current.Err is set
 }
 
 // checkAddresses refuses --target and --replace addresses that name nothing.
@@ -141,20 +143,27 @@ func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Bl
 	b.plan.Providers = append(b.plan.Providers, Provider{
 		Addr: p, Config: redact(block.Value, block.Sensitive), Sensitive: block.Sensitive, Network: network,
 	})
-	return b.refresh(ctx, p)
+	b.refresh(ctx, p)
+	return nil
 }
 
-// refresh decodes and reads the objects of one provider configuration, in one call.
-func (b *builder) refresh(ctx context.Context, p addr.Provider) (diags hcl.Diagnostics) {
-	var reqs []providers.ReadRequest
+// refresh decodes and reads the objects of one provider configuration, in one call. What can't be read is left out of the
+// plan, and the rest goes on.
+func (b *builder) refresh(ctx context.Context, p addr.Provider) {
+	var instances []addr.Instance
 	name := p.String()
 	for i, object := range b.State.Snapshot.Resources {
-		if object.Provider != name {
-			continue
+		if object.Provider == name {
+			instances = append(instances, i)
 		}
-		prior, err := DecodeObject(b.Providers, i.Resource.Type, object)
+	}
+	slices.SortFunc(instances, addr.Instance.Compare)
+	reqs := make([]providers.ReadRequest, 0, len(instances))
+	for _, i := range instances {
+		prior, err := DecodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i])
 		if err != nil {
-			diags = diags.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, err, i))
+			b.current[i] = providers.ReadResult{Err: err}
+			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, err, i))
 			continue
 		}
 		b.prior[i] = prior
@@ -164,12 +173,11 @@ func (b *builder) refresh(ctx context.Context, p addr.Provider) (diags hcl.Diagn
 		for _, r := range reqs {
 			b.current[r.Addr] = providers.ReadResult{Current: r.Prior}
 		}
-		return diags
+		return
 	}
 	if len(reqs) == 0 {
-		return diags
+		return
 	}
-	slices.SortFunc(reqs, func(x, y providers.ReadRequest) int { return x.Addr.Compare(y.Addr) })
 	client, _ := b.session.Client(p)
 	seen := map[string]bool{} // one fault of the network is one message, not one an object
 	for i, result := range client.Read(ctx, reqs) {
@@ -178,9 +186,8 @@ func (b *builder) refresh(ctx context.Context, p addr.Provider) (diags hcl.Diagn
 			continue
 		}
 		seen[result.Err.Error()] = true
-		diags = diags.Append(errorf("Cannot read what exists", "%s: %s.", reqs[i].Addr, textOf(result.Err)))
+		b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", reqs[i].Addr, textOf(result.Err)))
 	}
-	return diags
 }
 
 // Data reads the data sources of one wave, Parallelism at a time.
@@ -223,10 +230,8 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 	batches := map[addr.Provider][]int{}
 	var used []addr.Provider
 	for i, in := range instances {
-		if r, ok := b.current[in.Addr]; ok && r.Err != nil {
-			results[i].Diags = hcl.Diagnostics{}.Append(&hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cannot read what exists",
-				Detail: fmt.Sprintf("%s: %s.", in.Addr, textOf(r.Err)), Subject: in.Range.Ptr()})
-			continue
+		if b.current[in.Addr].Err != nil {
+			continue // in unread
 		}
 		if batches[in.Provider] == nil {
 			used = append(used, in.Provider)
@@ -345,7 +350,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 	for _, i := range gone {
 		prior, ok := b.prior[i]
 		if !ok || b.current[i].Err != nil {
-			continue // told already
+			continue // in unread
 		}
 		if b.Mode == RefreshOnly {
 			b.proposeRefresh(i, p)

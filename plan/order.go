@@ -12,7 +12,7 @@ import (
 //   - an object's actions follow each other as its provider says;
 //   - an action that isn't early waits for all actions of the objects that its object depends on, through objects
 //     without actions too;
-//   - what goes, goes after the objects that depended on it and go too;
+//   - what goes, goes after the objects that depended on it: those that go too, and those that change;
 //   - an object that only the state changes for gets one action of the engine's.
 //
 // Numbers rise along the order in which instances were planned, so After points backwards only.
@@ -98,7 +98,7 @@ func (b *builder) verifyWhereUsed() {
 type ordering struct {
 	*builder
 	ends   map[addr.Instance][]int // numbers of the actions that end an instance, through instances without actions
-	before map[addr.Instance][]int // removed instances: what must be over before they may go
+	before map[addr.Instance][]int // what must be over before an instance may go, if it goes
 }
 
 // place numbers the actions of one instance.
@@ -142,6 +142,11 @@ func (o *ordering) place(i addr.Instance) {
 			o.before[d] = append(o.before[d], ends...)
 		}
 		return
+	}
+	if prior := o.State.Snapshot.Resources[i]; prior != nil {
+		for _, d := range prior.Dependencies {
+			o.before[d] = append(o.before[d], ends...)
+		}
 	}
 	if len(ends) == 0 {
 		ends = wait
