@@ -161,7 +161,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "print without colour")
 	root.AddCommand(
 		a.initCommand(), a.validateCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.destroyCommand(),
-		a.showCommand(), a.outputCommand(), a.stateCommand(), a.graphCommand(), a.localnetCommand(), a.versionCommand(),
+		a.showCommand(), a.outputCommand(), a.stateCommand(), a.graphCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(),
 	)
 	return root
 }

@@ -29,7 +29,9 @@ func writeDiagnostics(w io.Writer, diags hcl.Diagnostics, sources Sources, width
 			summaries = append(summaries, "- "+d.Summary+place(d))
 			continue
 		}
-		if err := out.WriteDiagnostic(d); err != nil {
+		shown := *d
+		shown.Detail = upperFirst(d.Detail)
+		if err := out.WriteDiagnostic(&shown); err != nil {
 			return err
 		}
 	}
@@ -53,33 +55,37 @@ func Diagnose(err error) hcl.Diagnostics {
 	if errors.As(err, &diags) {
 		return diags
 	}
-	summary, detail, _ := strings.Cut(err.Error(), "\n")
-	if at := sentenceEnd(summary); at > 0 {
-		if detail != "" {
-			detail = "\n" + detail
-		}
-		summary, detail = summary[:at], strings.TrimSpace(summary[at+2:])+detail
+	first, rest, _ := strings.Cut(err.Error(), "\n")
+	summary, detail := firstClause(first)
+	if detail != "" && rest != "" {
+		detail += "\n"
 	}
-	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: upperFirst(summary), Detail: Sentence(detail)}}
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: upperFirst(summary), Detail: Sentence(detail + rest)}}
+}
+
+// firstClause splits an error message into what is wrong and the rest: after the first sentence or semicolon, and when
+// that is too long for a line at a colon.
+func firstClause(s string) (summary, rest string) {
+	for _, sep := range []string{"; ", ". "} {
+		if i := strings.Index(s, sep); i > 0 && i <= DefaultWidth {
+			return s[:i], s[i+2:]
+		}
+	}
+	if len(s) > DefaultWidth {
+		if i := strings.LastIndex(s[:DefaultWidth], ": "); i > 0 {
+			return s[:i], s[i+2:]
+		}
+	}
+	return s, ""
 }
 
 // Sentence makes a sentence of an error's text.
 func Sentence(text string) string {
-	text = upperFirst(strings.TrimSpace(text))
+	text = upperFirst(strings.TrimRight(text, " \n"))
 	if text == "" || strings.HasSuffix(text, ".") {
 		return text
 	}
 	return text + "."
-}
-
-// sentenceEnd is where the first clause of an error message ends: before "; " or ". ". 0 means that it is all one.
-func sentenceEnd(s string) int {
-	for _, sep := range []string{"; ", ". "} {
-		if i := strings.Index(s, sep); i > 0 {
-			return i
-		}
-	}
-	return 0
 }
 
 func upperFirst(s string) string {

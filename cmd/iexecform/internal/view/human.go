@@ -81,6 +81,10 @@ func (h *Human) Plan(p *plan.Plan) error {
 		}
 		h.planActions(&b, p.Actions)
 	}
+	if len(p.Targets) > 0 {
+		fmt.Fprintf(&b, "%s planned for %s only: the rest of the configuration is left out.\n\n",
+			h.Colour.yellow("Warning:"), strings.Join(p.Targets, ", "))
+	}
 	h.planNotices(&b, p.Notices)
 	h.planPending(&b, p)
 	if !p.Empty() {

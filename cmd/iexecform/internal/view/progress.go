@@ -42,7 +42,7 @@ type running struct {
 func (h *Human) NewProgress(actions int) *Progress {
 	p := &Progress{out: h.Err, colour: h.Colour, running: map[int]*running{}}
 	if actions > barFrom && h.ErrTerminal {
-		p.bars = mpb.New(mpb.WithOutput(h.Err), mpb.WithWidth(h.Width))
+		p.bars = mpb.New(mpb.WithOutput(h.Err), mpb.WithWidth(h.Width), mpb.WithAutoRefresh())
 		p.bar = p.bars.AddBar(int64(actions),
 			mpb.PrependDecorators(decor.CountersNoUnit("%d of %d actions ")),
 			mpb.AppendDecorators(decor.Percentage(), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))

@@ -1,0 +1,157 @@
+package view
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/providers"
+)
+
+// Reference is the reference pages by file name: one for each provider, resource and data source, one for the functions that
+// providers add, one for the commands. It is made from the tables that check configurations, so that it can't tell
+// otherwise than the program does.
+func Reference(registry providers.Registry, root *cobra.Command) map[string]string {
+	pages := map[string]string{}
+	var index strings.Builder
+	index.WriteString("# Reference\n\nThese pages are made from the program's own tables by `make docs`.\n\n- [Commands](commands.md)\n- [Functions](functions.md)\n")
+	page := func(file, title string, t *schema.Table) {
+		pages[file] = tablePage(title, t)
+		fmt.Fprintf(&index, "- [%s](%s)\n", title, file)
+	}
+	for _, name := range registry.Names() {
+		s := registry[name].Schema()
+		page("provider-"+name+".md", "Provider "+name, s.Provider)
+		for _, typ := range slices.Sorted(maps.Keys(s.Resources)) {
+			page("resource-"+typ+".md", "Resource "+typ, s.Resources[typ])
+		}
+		for _, typ := range slices.Sorted(maps.Keys(s.Data)) {
+			page("data-"+typ+".md", "Data source "+typ, s.Data[typ])
+		}
+	}
+	pages["functions.md"] = functionsPage(registry.Functions())
+	pages["commands.md"] = commandsPage(root)
+	pages["README.md"] = index.String()
+	return pages
+}
+
+func tablePage(title string, t *schema.Table) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "# %s\n\n%s\n", title, t.Doc)
+	if t.Example != "" {
+		fmt.Fprintf(&out, "\n## Example\n\n```hcl\n%s```\n", t.Example)
+	}
+	var arguments, attributes []schema.Attr
+	for _, a := range t.Attrs {
+		if a.Mode.Settable() {
+			arguments = append(arguments, a)
+		} else {
+			attributes = append(attributes, a)
+		}
+	}
+	if len(arguments)+len(t.Blocks) > 0 {
+		out.WriteString("\n## Arguments\n\n")
+		attrList(&out, arguments)
+	}
+	for _, b := range t.Blocks {
+		fmt.Fprintf(&out, "\n### Block `%s`\n\n%s\n\n", b.Name, b.Doc)
+		attrList(&out, b.Attrs)
+	}
+	if len(attributes) > 0 {
+		out.WriteString("\n## Attributes\n\nBesides the arguments, expressions can use:\n\n")
+		attrList(&out, attributes)
+	}
+	return out.String()
+}
+
+func attrList(out *strings.Builder, attrs []schema.Attr) {
+	for _, a := range attrs {
+		fmt.Fprintf(out, "- `%s` (%s%s)", a.Name, friendlyType(a), map[schema.Mode]string{
+			schema.Required: ", required", schema.Optional: ", optional", schema.OptionalComputed: ", optional",
+		}[a.Mode])
+		if a.Default != cty.NilVal {
+			fmt.Fprintf(out, ", default `%s`", defaultText(a))
+		}
+		if a.ForceNew {
+			out.WriteString(", a change makes a new one")
+		}
+		if a.Sensitive {
+			out.WriteString(", sensitive")
+		}
+		fmt.Fprintf(out, ": %s\n", a.Doc)
+	}
+}
+
+func friendlyType(a schema.Attr) string {
+	if a.Accepts == cty.DynamicPseudoType {
+		return "list of string, or string"
+	}
+	t := a.Type
+	if t.IsMapType() && t.ElementType().IsObjectType() {
+		return "map of object"
+	}
+	return t.FriendlyName()
+}
+
+func defaultText(a schema.Attr) string {
+	if a.Format != nil {
+		return a.Format(a.Default)
+	}
+	if a.Default.Type() == cty.String {
+		return `"` + a.Default.AsString() + `"`
+	}
+	return a.Default.AsBigFloat().Text('f', -1)
+}
+
+func functionsPage(functions map[string]function.Function) string {
+	var out strings.Builder
+	out.WriteString("# Functions\n\nBesides the functions that Terraform's users know, the providers add:\n\n")
+	for _, name := range slices.Sorted(maps.Keys(functions)) {
+		f := functions[name]
+		var params []string
+		for _, p := range f.Params() {
+			params = append(params, p.Name)
+		}
+		fmt.Fprintf(&out, "- `%s(%s)`: %s\n", name, strings.Join(params, ", "), f.Description())
+	}
+	return out.String()
+}
+
+func commandsPage(root *cobra.Command) string {
+	var out strings.Builder
+	out.WriteString("# Commands\n\n")
+	fmt.Fprintf(&out, "%s\n\nFlags of every command:\n\n```\n%s```\n", root.Long, root.PersistentFlags().FlagUsages())
+	writeCommands(&out, root)
+	return out.String()
+}
+
+func writeCommands(out *strings.Builder, parent *cobra.Command) {
+	for _, c := range parent.Commands() {
+		if c.Hidden || c.Name() == "help" || c.Name() == "completion" {
+			continue
+		}
+		text := c.Long
+		if text == "" {
+			text = c.Short + "."
+		}
+		fmt.Fprintf(out, "\n## %s\n\n%s\n\n```\n%s\n", c.CommandPath(), text, c.UseLine())
+		flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name != "help" {
+				flags.AddFlag(f)
+			}
+		})
+		if flags.HasFlags() {
+			fmt.Fprintf(out, "\n%s", flags.FlagUsages())
+		}
+		out.WriteString("```\n")
+		writeCommands(out, c)
+	}
+}
