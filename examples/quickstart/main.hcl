@@ -1,4 +1,4 @@
-# One app and one order, on the local network: `iexecform localnet` in one terminal, `iexecform apply` in another.
+# One app and one order that sells it, on the local network.
 
 iexecform {
   project = "quickstart"
@@ -14,10 +14,9 @@ provider "iexec" {
   chain = "localnet"
 }
 
-data "iexec_chain" "here" {}
-
+# The digest that the image's tag has now.
 data "oci_image" "hello" {
-  reference = "${data.iexec_chain.here.registry}/iexecform/hello-world:1.0"
+  reference = "127.0.0.1:5000/iexecform/hello-world:1.0"
 }
 
 resource "iexec_app" "hello" {
@@ -27,7 +26,7 @@ resource "iexec_app" "hello" {
 }
 
 resource "iexec_apporder" "public" {
-  app      = iexec_app.hello.address
+  app      = iexec_app.hello.address # known before the app is deployed
   appprice = var.price
   volume   = 1000
 }

@@ -2,6 +2,7 @@ package iexec_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum"
 	"github.com/ethereum/go-ethereum/common"
@@ -174,8 +176,10 @@ func (w *world) appOf(address string) cliApp {
 // row waits until the market shows the order with so much remaining.
 func (w *world) row(hash common.Hash, remaining int64) *market.Row {
 	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
 	for {
-		row, err := w.market.Get(w.t.Context(), poco.AppOrder, hash)
+		row, err := w.market.Get(ctx, poco.AppOrder, hash)
 		if err != nil || row == nil {
 			w.t.Fatalf("the market says of order %s: %v, %v", hash, row, err)
 		}
