@@ -204,4 +204,3 @@ func (m *market) wantStatus(hash, status string, remaining int) {
 		m.Errorf("order is %v with %v remaining, want %s with %d", o["status"], o["remaining"], status, remaining)
 	}
 }
-
