@@ -57,7 +57,9 @@ func orderBlock(args string) string {
 }
 
 // offer writes one app with one order.
-func (w *world) offer(args string) { w.write(appBlock("docker.io/iexechub/nilearn:1.0") + orderBlock(args)) }
+func (w *world) offer(args string) {
+	w.write(appBlock("docker.io/iexechub/nilearn:1.0") + orderBlock(args))
+}
 
 func (w *world) nonce() uint64 {
 	w.t.Helper()
