@@ -35,6 +35,7 @@ type app struct {
 	streams    view.Streams
 	env        []string
 	providers  func() providers.Registry
+	openStore  func(dir string) state.Store
 	secret     func(io.Reader) (string, error)
 	exit       func(int)
 	interrupts func() (c <-chan os.Signal, stop func())

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/iexecform/iexecform/state"
-	"github.com/iexecform/iexecform/state/local"
 )
 
 // lockFlags say whether and how patiently the state is locked.
@@ -26,7 +25,7 @@ func (o *lockFlags) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "lock-timeout", 0, "how long to try to get the lock, such as `30s`")
 }
 
-func (a *app) store() state.Store { return local.New(a.dir) }
+func (a *app) store() state.Store { return a.openStore(a.dir) }
 
 // lock takes the store's lock, trying again until the timeout. The returned function is never nil.
 func (a *app) lock(ctx context.Context, store state.Store, operation string, o lockFlags) (unlock func(), err error) {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
+	"github.com/iexecform/iexecform/state/local"
 )
 
 // version is set by the linker in a release.
@@ -29,7 +31,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string)
 
 // runWith runs the program with other providers, which are made when a command needs them first.
 func runWith(makeProviders func() providers.Registry, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
-	a := &app{
+	return newApp(makeProviders, stdin, stdout, stderr, env).run(args)
+}
+
+func newApp(makeProviders func() providers.Registry, stdin io.Reader, stdout, stderr io.Writer, env []string) *app {
+	return &app{
 		streams: view.Streams{
 			In: stdin, Out: stdout, Err: stderr,
 			InTerminal: isTerminal(stdin), OutTerminal: isTerminal(stdout), ErrTerminal: isTerminal(stderr),
@@ -37,6 +43,7 @@ func runWith(makeProviders func() providers.Registry, args []string, stdin io.Re
 		},
 		env:       env,
 		providers: sync.OnceValue(makeProviders),
+		openStore: func(dir string) state.Store { return local.New(dir) },
 		secret:    readSecret,
 		exit:      os.Exit,
 		interrupts: func() (<-chan os.Signal, func()) {
@@ -45,7 +52,6 @@ func runWith(makeProviders func() providers.Registry, args []string, stdin io.Re
 			return c, func() { signal.Stop(c) }
 		},
 	}
-	return a.run(args)
 }
 
 func isTerminal(stream any) bool {

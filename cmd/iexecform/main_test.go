@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/hex"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"iexecform": main})
+	testscript.Main(m, map[string]func(){"iexecform": main, "iexecform-dying": dying})
 }
 
 // TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:
@@ -32,6 +35,7 @@ func TestMain(m *testing.M) {
 //	                  the variables rpc_url, market_url and image (as IEXECFORM_VAR_…)
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
 //	freeport NAME     set NAME to an address that nobody listens on
+//	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
 //	replace A B FILE  replace the text A in a file by B; both may use environment variables
 //	capture NAME      set NAME to the last standard output
 func TestScripts(t *testing.T) {
@@ -70,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"lock":     lock,
 			"unlock":   unlock,
 			"freeport": freePort,
+			"serve":    serve,
 			"replace":  replaceText,
 			"capture": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
@@ -104,6 +109,18 @@ func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], l.Addr().String())
 	ts.Check(l.Close())
+}
+
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	code, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", args[2])
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(args[3]))
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv(args[0], server.Listener.Addr().String())
 }
 
 func replaceText(ts *testscript.TestScript, _ bool, args []string) {
