@@ -212,6 +212,7 @@ func encodeValue(v cty.Value, typed bool) (*fileValue, error) {
 		fv.Type = t
 	}
 	if !v.IsWhollyKnown() {
+		v = wholeSets(v)
 		err := cty.Walk(v, func(path cty.Path, leaf cty.Value) (bool, error) {
 			if !leaf.IsKnown() {
 				fv.Unknown = append(fv.Unknown, encodePath(path))
@@ -228,6 +229,18 @@ func encodeValue(v cty.Value, typed bool) (*fileValue, error) {
 	return fv, err
 }
 
+// wholeSets makes each set with unknown parts unknown as a whole: elements of sets have no path.
+func wholeSets(v cty.Value) cty.Value {
+	v, _ = cty.Transform(v, func(_ cty.Path, part cty.Value) (cty.Value, error) {
+		if part.Type().IsSetType() && !part.IsWhollyKnown() {
+			return cty.UnknownVal(part.Type()), nil
+		}
+		return part, nil
+	}) // fails only when the function does
+	return v
+}
+
+// encodePath is a path as names and numbers; null stands for an element of a set.
 func encodePath(path cty.Path) []any {
 	steps := make([]any, 0, len(path))
 	for _, s := range path {
@@ -235,11 +248,15 @@ func encodePath(path cty.Path) []any {
 		case cty.GetAttrStep:
 			steps = append(steps, s.Name)
 		case cty.IndexStep:
-			if s.Key.Type() == cty.String {
-				steps = append(steps, s.Key.AsString())
-			} else {
+			key, _ := addr.KeyOf(s.Key)
+			switch {
+			case key.IsZero():
+				steps = append(steps, nil)
+			case key.IsInt():
 				n, _ := s.Key.AsBigFloat().Int64()
 				steps = append(steps, n)
+			default:
+				steps = append(steps, s.Key.AsString())
 			}
 		}
 	}
@@ -326,12 +343,18 @@ func (fv *fileValue) decode(typ cty.Type, absent cty.Value) (cty.Value, error) {
 	}
 	unknown := map[string]bool{}
 	for _, steps := range fv.Unknown {
-		unknown[fmt.Sprint(steps...)] = true
+		unknown[pathKey(steps)] = true
 	}
 	return cty.Transform(v, func(path cty.Path, leaf cty.Value) (cty.Value, error) {
-		if unknown[fmt.Sprint(encodePath(path)...)] {
+		if unknown[pathKey(encodePath(path))] {
 			return cty.UnknownVal(leaf.Type()), nil
 		}
 		return leaf, nil
 	})
+}
+
+// pathKey tells paths apart.
+func pathKey(steps []any) string {
+	key, _ := json.Marshal(steps) // of strings and numbers: never fails
+	return string(key)
 }

@@ -52,10 +52,10 @@ func (p *Plan) String() string {
 }
 
 func short(v cty.Value) string {
-	switch {
-	case v == cty.NilVal || v.IsNull():
+	if v == cty.NilVal || v.IsNull() {
 		return "null"
-	case !v.IsKnown():
+	}
+	if v = wholeSets(v); !v.IsKnown() {
 		return "?"
 	}
 	text, err := ctyjson.Marshal(cty.UnknownAsNull(v), v.Type())
