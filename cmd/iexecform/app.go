@@ -128,6 +128,7 @@ func diagnose(err error) hcl.Diagnostics {
 func (a *app) human() *view.Human {
 	s := a.streams
 	s.Colour = view.ChoosePalette(s.OutTerminal, a.noColor, a.env)
+	s.ErrColour = view.ChoosePalette(s.ErrTerminal, a.noColor, a.env)
 	return &view.Human{Streams: s, Tables: lazyTables{a}}
 }
 

@@ -238,6 +238,11 @@ func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store st
 		}
 		result, err := apply.Run(ctx, options)
 		if err != nil {
+			if result != nil { // the actions are over, and then the state could not be saved
+				for _, e := range result.Errors {
+					err = errors.Join(err, e)
+				}
+			}
 			return err
 		}
 		outcome.Result = result

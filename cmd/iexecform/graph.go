@@ -15,7 +15,7 @@ type graphOptions struct {
 }
 
 // planNow is what --plan without a file means.
-const planNow = "\x00"
+const planNow = "now"
 
 func (a *app) graphCommand() *cobra.Command {
 	var o graphOptions

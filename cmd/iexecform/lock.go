@@ -22,7 +22,7 @@ type lockFlags struct {
 func (o *lockFlags) add(flags *pflag.FlagSet) {
 	flags.Var((*inverted)(&o.noLock), "lock", "lock the state; --lock=false is for when nobody else can be using it")
 	flags.Lookup("lock").NoOptDefVal = "true"
-	flags.DurationVar(&o.timeout, "lock-timeout", 0, "how long to try to get the lock, such as `30s`")
+	flags.DurationVar(&o.timeout, "lock-timeout", 0, "keep trying to get the lock for a `DURATION` such as 30s")
 }
 
 func (a *app) store() state.Store { return a.openStore(a.dir) }

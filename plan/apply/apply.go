@@ -141,6 +141,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	r.walk(ctx)
+	if ctx.Err() == nil && r.journal.unsettled() {
+		if err := r.resume(ctx); err != nil {
+			return r.result, errors.Join(err, r.finish(context.WithoutCancel(ctx)))
+		}
+	}
 	// Saving must not be cut short by the interrupt that ended the walk.
 	return r.result, r.finish(context.WithoutCancel(ctx))
 }
@@ -261,6 +266,15 @@ func (r *run) begin(ctx context.Context) error {
 	if err := r.journal.append(ctx, records...); err != nil {
 		return fmt.Errorf("begin: %w. Nothing was sent", err)
 	}
+	if err := r.resume(ctx); err != nil {
+		return fmt.Errorf("resume what an interrupted run left: %w", err)
+	}
+	return nil
+}
+
+// resume lets clients take up what is unsettled. It is called before the actions, and after them for what an action found
+// done already: then there is something to settle still.
+func (r *run) resume(ctx context.Context) error {
 	for _, p := range r.Session.Providers() {
 		client, _ := r.Session.Client(p)
 		resumer, ok := client.(providers.Resumer)
@@ -269,7 +283,7 @@ func (r *run) begin(ctx context.Context) error {
 		}
 		err := resumer.Resume(ctx, resumeJournal{r.journal}, func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) })
 		if err != nil {
-			return fmt.Errorf("resume what an interrupted run left: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -89,6 +89,13 @@ func (j *journal) Note(ctx context.Context, key string, data json.RawMessage) er
 	return nil
 }
 
+// unsettled reports whether there are notes that are not settled.
+func (j *journal) unsettled() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.pending) > 0
+}
+
 // close waits for the last write and returns all records and the notes that are not settled.
 func (j *journal) close() ([]state.Record, []state.Note) {
 	j.mu.Lock()

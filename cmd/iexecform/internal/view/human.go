@@ -29,7 +29,7 @@ type Human struct {
 
 // Diagnostics prints errors and warnings to standard error.
 func (h *Human) Diagnostics(diags hcl.Diagnostics, sources Sources) error {
-	return writeDiagnostics(h.Err, diags, sources, h.Width, h.Colour, h.Compact)
+	return writeDiagnostics(h.Err, diags, sources, h.Width, h.ErrColour, h.Compact)
 }
 
 // Print prints a line of result.

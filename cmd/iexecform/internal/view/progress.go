@@ -40,7 +40,7 @@ type running struct {
 
 // NewProgress starts to print the progress of a number of actions. Close ends it.
 func (h *Human) NewProgress(actions int) *Progress {
-	p := &Progress{out: h.Err, colour: h.Colour, running: map[int]*running{}}
+	p := &Progress{out: h.Err, colour: h.ErrColour, running: map[int]*running{}}
 	if actions > barFrom && h.ErrTerminal {
 		p.bars = mpb.New(mpb.WithOutput(h.Err), mpb.WithWidth(h.Width), mpb.WithAutoRefresh())
 		p.bar = p.bars.AddBar(int64(actions),

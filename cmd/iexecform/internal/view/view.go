@@ -28,6 +28,7 @@ type Streams struct {
 	ErrTerminal bool
 	Width       int // columns of the terminal; DefaultWidth when there is none
 	Colour      Palette
+	ErrColour   Palette
 }
 
 // DefaultWidth is used when the output is not a terminal.
