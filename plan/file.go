@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
@@ -286,8 +287,11 @@ func (f filePlan) plan() (*Plan, error) {
 	}
 	for _, fc := range f.Changes {
 		typ, ok := types[fc.Addr.Resource.Type]
-		if !ok {
+		if !ok || fc.Addr == (addr.Instance{}) {
 			return nil, fmt.Errorf("%s: its type is missing", fc.Addr)
+		}
+		if slices.Contains(fc.DependsOn, addr.Instance{}) {
+			return nil, fmt.Errorf("%s: a dependency has no address", fc.Addr)
 		}
 		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn}
 		var err error
@@ -310,9 +314,17 @@ func (f filePlan) plan() (*Plan, error) {
 		}
 		p.Outputs = append(p.Outputs, o)
 	}
+	for _, n := range p.Notices {
+		if n.Addr == (addr.Instance{}) {
+			return nil, errors.New("a notice has no address")
+		}
+	}
 	for n, a := range p.Actions {
 		if a.ID != n+1 {
 			return nil, fmt.Errorf("action %d has number %d", n+1, a.ID)
+		}
+		if a.Addr == (addr.Instance{}) {
+			return nil, fmt.Errorf("action %d has no address", a.ID)
 		}
 		for _, after := range a.After {
 			if after < 1 || after >= a.ID {
