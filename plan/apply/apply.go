@@ -435,14 +435,45 @@ func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
 // plannedPatch brings the object, from what the state had before the run, to what was planned; what is unknown in the plan
 // stays as the actions recorded it.
 func (r *run) plannedPatch(c *plan.Change) (json.RawMessage, error) {
-	after, err := plan.EncodeObject(c.After)
+	encoded, err := plan.EncodeObject(c.After)
+	patch := json.RawMessage(encoded)
 	if err != nil {
 		return nil, err
 	}
 	if before := r.State.Snapshot.Resources[c.Addr]; before != nil {
-		return state.CreatePatch(before.Attributes, after)
+		if patch, err = state.CreatePatch(before.Attributes, patch); err != nil {
+			return nil, err
+		}
 	}
-	return after, nil
+	if c.After.IsWhollyKnown() {
+		return patch, nil
+	}
+	return withoutUnknown(patch, c.After)
+}
+
+// withoutUnknown leaves out of a patch what is unknown in the planned value. A list or set is known or unknown as a whole.
+func withoutUnknown(patch json.RawMessage, planned cty.Value) (json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(patch, &members); err != nil {
+		return nil, err
+	}
+	for name, value := range planned.AsValueMap() {
+		part, ok := members[name]
+		if !ok || value.IsWhollyKnown() {
+			continue
+		}
+		t := value.Type()
+		if !value.IsKnown() || !t.IsObjectType() && !t.IsMapType() {
+			delete(members, name)
+			continue
+		}
+		part, err := withoutUnknown(part, value)
+		if err != nil {
+			return nil, err
+		}
+		members[name] = part
+	}
+	return json.Marshal(members)
 }
 
 // finish folds what was done into the state and writes it, if it changed.
