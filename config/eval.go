@@ -360,8 +360,18 @@ func (e *evaluator) block(n *node) *pending {
 		at.value = cty.DynamicVal
 		return nil
 	}
+	if e.static && len(x.keys) > staticInstances {
+		x.keys = x.keys[:staticInstances]
+		e.instances(n, ctx, x)
+		at.value = cty.DynamicVal
+		return nil
+	}
 	return e.instances(n, ctx, x)
 }
+
+// staticInstances is how many instances of a block are checked without variables and network. The rest is checked when it
+// is evaluated for a plan: checking all of them twice would take as long as planning them.
+const staticInstances = 100
 
 // instances evaluates the selected instances of an expanded block.
 func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pending {

@@ -87,7 +87,7 @@ func (e *evaluator) expandForEach(n *node, ctx *hcl.EvalContext) (x expansion, d
 	if diags.HasErrors() {
 		return x, diags
 	}
-	if v.IsMarked() || v.Type().IsSetType() && v.ContainsMarked() {
+	if v.IsMarked() { // a set with marked elements is itself marked
 		return fail("The value is sensitive, but the keys of instances are public. Use nonsensitive(...) if they really may be seen by everyone.")
 	}
 	ty := v.Type()
@@ -102,20 +102,26 @@ func (e *evaluator) expandForEach(n *node, ctx *hcl.EvalContext) (x expansion, d
 		return fail("The value is null. Write {} for no instance.")
 	case ty.IsSetType() && ty.ElementType() != cty.String && ty.ElementType() != cty.DynamicPseudoType:
 		return fail("for_each takes sets of strings, and this is a %s. Convert the elements with tostring.", ty.FriendlyName())
-	case !v.IsKnown() || ty.IsSetType() && !v.IsWhollyKnown():
+	}
+	unknown := func() (expansion, hcl.Diagnostics) {
 		if !e.static {
 			return fail("The keys are known only after apply, but they must be known to plan the instances. Compute them from values that are known now.")
 		}
-		x.unknown, x.ctx = true, ctx.NewChild()
-		x.ctx.Variables = map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{"key": cty.UnknownVal(cty.String), "value": elementOf(ty)})}
-		return x, nil
+		child := ctx.NewChild()
+		child.Variables = map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{"key": cty.UnknownVal(cty.String), "value": elementOf(ty)})}
+		return expansion{unknown: true, ctx: child}, nil
 	}
-	size := v.LengthInt()
-	x.keys, x.values = make([]addr.Key, 0, size), make([]cty.Value, 0, size)
-	for it := v.ElementIterator(); it.Next(); {
+	if !v.IsKnown() {
+		return unknown()
+	}
+	for it := v.ElementIterator(); it.Next(); { // once only: a set is sorted for it
 		key, value := it.Element()
 		if ty.IsSetType() {
-			if key = value; key.IsNull() {
+			key = value
+			switch {
+			case !key.IsKnown():
+				return unknown()
+			case key.IsNull():
 				return fail("The set has a null element, which cannot be a key. Remove it, for example with compact(...).")
 			}
 		}

@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -158,16 +159,16 @@ func (b *builder) refresh(ctx context.Context, p addr.Provider) {
 		}
 	}
 	slices.SortFunc(instances, addr.Instance.Compare)
+	priors, errs := b.decode(instances)
 	reqs := make([]providers.ReadRequest, 0, len(instances))
-	for _, i := range instances {
-		prior, err := DecodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i])
-		if err != nil {
-			b.current[i] = providers.ReadResult{Err: err}
-			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, err, i))
+	for n, i := range instances {
+		if errs[n] != nil {
+			b.current[i] = providers.ReadResult{Err: errs[n]}
+			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, errs[n], i))
 			continue
 		}
-		b.prior[i] = prior
-		reqs = append(reqs, providers.ReadRequest{Addr: i, Prior: prior})
+		b.prior[i] = priors[n]
+		reqs = append(reqs, providers.ReadRequest{Addr: i, Prior: priors[n]})
 	}
 	if b.SkipRefresh {
 		for _, r := range reqs {
@@ -188,6 +189,23 @@ func (b *builder) refresh(ctx context.Context, p addr.Provider) {
 		seen[result.Err.Error()] = true
 		b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", reqs[i].Addr, textOf(result.Err)))
 	}
+}
+
+// decode reads the objects of the state, on all processors.
+func (b *builder) decode(instances []addr.Instance) ([]cty.Value, []error) {
+	values, errs := make([]cty.Value, len(instances)), make([]error, len(instances))
+	workers := runtime.GOMAXPROCS(0)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for n := w; n < len(instances); n += workers {
+				i := instances[n]
+				values[n], errs[n] = DecodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i])
+			}
+		})
+	}
+	wg.Wait()
+	return values, errs
 }
 
 // Data reads the data sources of one wave, Parallelism at a time.

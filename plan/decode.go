@@ -61,7 +61,9 @@ func readToken(dec *jsontext.Decoder, want jsontext.Kind) (jsontext.Token, error
 	return dec.ReadToken()
 }
 
-func mismatch(want string, got jsontext.Kind) error { return fmt.Errorf("want %s, found %s", want, got) }
+func mismatch(want string, got jsontext.Kind) error {
+	return fmt.Errorf("want %s, found %s", want, got)
+}
 
 func decodeNumber(dec *jsontext.Decoder) (cty.Value, error) {
 	if k := dec.PeekKind(); k != '0' && k != 0 {

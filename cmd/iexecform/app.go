@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -146,6 +147,11 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if cmd.Name() != "localnet" {
+				collectLate()
+			}
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -166,6 +172,12 @@ func (a *app) rootCommand() *cobra.Command {
 		a.showCommand(), a.outputCommand(), a.stateCommand(), a.graphCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(),
 	)
 	return root
+}
+
+// collectLate trades memory for time: a command lives for a moment, and most of what it allocates it needs until the end.
+func collectLate() {
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(150 << 20) // from here on memory is what is scarce
 }
 
 func (a *app) unknownCommand(cmd *cobra.Command, name string) error {

@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"iexecform": main, "iexecform-dying": dying})
+	testscript.Main(m, map[string]func(){"iexecform": main, "iexecform-dying": dying, "iexecform-floor": floor, "iexecform-measure": meter})
 }
 
 // TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:

@@ -133,7 +133,6 @@ func (app) read(ctx context.Context, c *client, reqs []providers.ReadRequest) []
 // An appPlan is one app on the way through plan.
 type appPlan struct {
 	req     providers.PlanRequest
-	planned map[string]cty.Value
 	app     poco.App
 	image   *oci.Image // when the checksum was looked up
 	address common.Address
@@ -199,8 +198,6 @@ func (p *appPlan) desire(ctx context.Context, c *client) error {
 	}
 	p.app = poco.App{Name: d.str("name"), Type: d.str("type"), Multiaddr: []byte(d.str("multiaddr")),
 		Checksum: common.HexToHash(checksum), MREnclave: []byte(d.str("mrenclave"))}
-	p.planned = p.req.Desired.AsValueMap()
-	p.planned["checksum"] = cty.StringVal(checksum)
 	return nil
 }
 
@@ -219,12 +216,10 @@ func (c *client) planApps(ctx context.Context, todo []*appPlan) {
 			continue
 		}
 		current := object{p.req.Current}
-		if !p.req.Current.IsNull() {
-			p.address = p.app.Address(registry, current.address("first_owner"))
-			if p.address == current.address("address") {
-				p.keep(c)
-				continue
-			}
+		if !p.req.Current.IsNull() && p.sameFields() {
+			p.address = current.address("address")
+			p.keep(c)
+			continue
 		}
 		// A new app is the wallet's or the configured owner's; who had the old one doesn't matter.
 		if owner := (object{p.req.Desired}).str("owner"); owner == "" {
@@ -252,20 +247,29 @@ func (c *client) planApps(ctx context.Context, todo []*appPlan) {
 	}
 }
 
+// sameFields reports whether the desired fields are those of the app that is there, so that it has the same address.
+func (p *appPlan) sameFields() bool {
+	for _, name := range []string{"name", "type", "multiaddr", "mrenclave"} {
+		if !p.req.Desired.GetAttr(name).RawEquals(p.req.Current.GetAttr(name)) {
+			return false
+		}
+	}
+	return p.app.Checksum == common.HexToHash(object{p.req.Current}.str("checksum"))
+}
+
 // set completes the planned value.
 func (p *appPlan) set(first common.Address) cty.Value {
-	p.planned["owner"] = cty.StringVal(p.owner.Hex())
-	p.planned["address"] = cty.StringVal(p.address.Hex())
-	p.planned["first_owner"] = cty.StringVal(first.Hex())
-	return cty.ObjectVal(p.planned)
+	return object{p.req.Desired}.with(map[string]cty.Value{
+		"checksum": cty.StringVal(p.app.Checksum.Hex()), "owner": cty.StringVal(p.owner.Hex()),
+		"address": cty.StringVal(p.address.Hex()), "first_owner": cty.StringVal(first.Hex()),
+	})
 }
 
 // keep plans an app that is there and has the desired fields; only its owner may differ.
 func (p *appPlan) keep(c *client) {
 	current := object{p.req.Current}
 	from := current.address("owner")
-	p.result.Kind = providers.NoOp
-	p.result.Planned = p.set(current.address("first_owner"))
+	p.result.Kind, p.result.Planned = providers.NoOp, p.req.Current
 	c.rememberOwner(p.address, p.owner)
 	if p.req.Replace {
 		p.result.Err = errors.New("an app can't be replaced by the same app: its address is made from its fields, so the same fields are the same app. Change a field instead")
@@ -275,11 +279,9 @@ func (p *appPlan) keep(c *client) {
 		p.result.Expect = []providers.Precondition{p.image.Precondition()}
 	}
 	if from == p.owner {
-		if !p.result.Planned.RawEquals(p.req.Current) {
-			p.result.Kind = providers.Update
-		}
 		return
 	}
+	p.result.Planned = p.set(current.address("first_owner"))
 	wallet, err := c.address()
 	if err != nil {
 		p.result.Err = err

@@ -11,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/iexecform/iexecform/config/schema"
@@ -62,9 +63,22 @@ func parseBytes32(v cty.Value) (cty.Value, error) {
 
 // priceAttr is an amount of RLC: "1.5 RLC", "10 nRLC", or an integer of nRLC. Canonical: integer of nRLC.
 func priceAttr(a schema.Attr) schema.Attr {
-	a.Type, a.Accepts = cty.Number, cty.String
+	a.Type, a.Accepts = cty.Number, cty.DynamicPseudoType
 	a.Parse = func(v cty.Value) (cty.Value, error) {
-		n, err := poco.ParseAmount(v.AsString())
+		switch v.Type() {
+		case cty.Number: // the common case, without a detour through text
+			if n, err := bigInt(v); err == nil && n.BitLen() <= 256 {
+				return v, nil
+			}
+		case cty.String:
+		default:
+			return cty.NilVal, fmt.Errorf("want an amount such as \"1.5 RLC\" or an integer of nRLC, not %s", v.Type().FriendlyName())
+		}
+		text, err := convert.Convert(v, cty.String)
+		if err != nil {
+			return cty.NilVal, err
+		}
+		n, err := poco.ParseAmount(text.AsString())
 		if err != nil {
 			return cty.NilVal, err
 		}

@@ -1,6 +1,7 @@
 package iexec
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/big"
@@ -102,6 +103,7 @@ type signed struct {
 	status     string
 	consumed   *big.Int
 	generation int64
+	changed    bool // since the state was written
 }
 
 func (s *signed) volume() *big.Int {
@@ -273,12 +275,17 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 		}
 	}
 	if len(all) > 0 {
-		consumed, err := c.consumedOf(ctx, hashes, nil)
-		if err != nil {
-			return fail(len(reqs), providers.ReadResult{Err: err})
-		}
-		rows, err := c.list(ctx, o.kind)
-		if err != nil {
+		var consumed []*big.Int
+		var rows *listing
+		var chainErr, marketErr error
+		parallel(2, 2, func(i int) {
+			if i == 0 {
+				consumed, chainErr = c.consumedOf(ctx, hashes, nil)
+			} else {
+				rows, marketErr = c.list(ctx, o.kind)
+			}
+		})
+		if err := cmp.Or(chainErr, marketErr); err != nil {
 			return fail(len(reqs), providers.ReadResult{Err: err})
 		}
 		for i, s := range all {
@@ -288,9 +295,14 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 		}
 	}
 	results := make([]providers.ReadResult, len(reqs))
+	c.mu.Lock()
+	for i, r := range reqs {
+		c.observed[r.Addr] = known[i]
+	}
+	c.mu.Unlock()
 	for i, r := range reqs {
 		results[i].Current = r.Prior
-		if !unchanged(r.Prior, known[i]) {
+		if slices.ContainsFunc(known[i], func(s *signed) bool { return s.changed }) {
 			results[i].Current = object{r.Prior}.with(summary(object{r.Prior}.num0("settled"), known[i]))
 		}
 		for _, s := range known[i] {
@@ -305,6 +317,8 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 
 // observe brings a known order up to date.
 func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.Int, rows *listing) error {
+	status, before := s.status, s.consumed
+	defer func() { s.changed = s.status != status || s.consumed.Cmp(before) != 0 }()
 	full := consumed.Cmp(s.volume()) >= 0
 	switch {
 	case full && s.status == statusClosing:
@@ -329,17 +343,6 @@ func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.
 	return nil
 }
 
-// unchanged reports whether orders as read are those of the object, so that nothing needs to be built anew.
-func unchanged(v cty.Value, now []*signed) bool {
-	was := ordersOf(v)
-	for i, s := range now {
-		if was[i].status != s.status || was[i].consumed.Cmp(s.consumed) != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // summary is the attributes that follow from the orders.
 func summary(settled *big.Int, list []*signed) map[string]cty.Value {
 	remaining, consumed := new(big.Int), new(big.Int).Set(settled)
@@ -361,40 +364,26 @@ func summary(settled *big.Int, list []*signed) map[string]cty.Value {
 	}
 }
 
-// terms is an order's fields but for volume and salt: what makes two orders offer the same.
-func terms(k *poco.Kind, o poco.Order) poco.Order {
-	t := poco.Order{}
-	for _, f := range k.Fields {
-		if f.Name != "volume" && f.Name != "salt" {
-			t[f.Name] = o[f.Name]
-		}
-	}
-	return t
-}
-
+// sameTerms reports whether two orders offer the same: all fields but volume and salt.
 func sameTerms(k *poco.Kind, a, b poco.Order) bool {
 	return !slices.ContainsFunc(k.Fields, func(f poco.Field) bool {
 		return f.Name != "volume" && f.Name != "salt" && a[f.Name] != b[f.Name]
 	})
 }
 
-// desiredTerms reads the terms from a desired value.
-func (o order) desiredTerms(d object) (poco.Order, error) {
-	values := map[string]any{"salt": common.Hash{}.Hex(), "volume": "1"}
+// desiredTerms reads the terms from a desired value, whose attributes are canonical already.
+func (o order) desiredTerms(d object) poco.Order {
+	t := make(poco.Order, len(o.kind.Fields))
 	for _, f := range o.kind.Fields {
 		switch {
 		case f.Name == "salt" || f.Name == "volume":
 		case f.Type == "uint256":
-			values[f.Name] = d.num0(f.Name).String()
+			t[f.Name] = d.num0(f.Name).String()
 		default:
-			values[f.Name] = d.str(f.Name)
+			t[f.Name] = d.str(f.Name)
 		}
 	}
-	canonical, err := o.kind.Canonical(values)
-	if err != nil {
-		return nil, err
-	}
-	return terms(o.kind, canonical), nil
+	return t
 }
 
 // better reports whether a buyer would rather use old than new terms: cheaper, or allowing what the new ones don't. Then

@@ -57,12 +57,8 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 			p.withdrawAll(ctx)
 			continue
 		}
-		var err error
-		if p.terms, err = o.desiredTerms(p.d); err != nil {
-			results[i].Err = err
-			continue
-		}
-		p.known = ordersOf(req.Current)
+		p.terms = o.desiredTerms(p.d)
+		p.known = c.ordersOf(req)
 		p.settled, p.extra = object{req.Current}.num0("settled"), object{req.Current}.num0("replenished")
 		todo = append(todo, p)
 	}
@@ -90,6 +86,16 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 		}
 	}
 	return results
+}
+
+// ordersOf is the signed orders of an object as they were read, or, without refresh, as the state has them.
+func (c *client) ordersOf(req providers.PlanRequest) []*signed {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, ok := c.observed[req.Addr]; ok {
+		return known
+	}
+	return ordersOf(req.Current)
 }
 
 // prepareOrders reads what planning needs: who owns the apps, and the market's orders for resources without state.
@@ -523,7 +529,7 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 	}
 	r.Kind, r.Planned = providers.Delete, p.req.Desired
 	b := &actionList{p: p, ctx: ctx}
-	for _, s := range ordersOf(p.req.Current) {
+	for _, s := range p.c.ordersOf(p.req) {
 		if s.over() {
 			continue
 		}

@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -20,6 +22,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
@@ -148,6 +151,7 @@ type client struct {
 	unborn   map[common.Address]bool           // apps that this run plans to deploy
 	listings map[string]*listing               // of the market, by kind and owner
 	signed   map[common.Hash]string            // signatures made in this run
+	observed map[addr.Instance][]*signed       // signed orders as read in this run
 	gas      map[string]uint64                 // estimates by shape of the call
 }
 
@@ -157,7 +161,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[common.Address]common.Address{}, unborn: map[common.Address]bool{}, listings: map[string]*listing{},
-		signed: map[common.Hash]string{}, gas: map[string]uint64{},
+		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
 		c.known[t.table().Type] = t
@@ -310,9 +314,9 @@ func (c *client) Identity(ctx context.Context) (map[string]string, error) {
 	return map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex(), "genesis": genesis.Hex()}, nil
 }
 
-// Read implements providers.Client.
+// Read implements providers.Client. Types don't depend on each other: they are read side by side.
 func (c *client) Read(ctx context.Context, reqs []providers.ReadRequest) []providers.ReadResult {
-	return byType(reqs, func(r providers.ReadRequest) string { return r.Addr.Resource.Type },
+	return byType(true, reqs, func(r providers.ReadRequest) string { return r.Addr.Resource.Type },
 		func(typ string, part []providers.ReadRequest) []providers.ReadResult {
 			return c.known[typ].read(ctx, c, part)
 		})
@@ -320,33 +324,35 @@ func (c *client) Read(ctx context.Context, reqs []providers.ReadRequest) []provi
 
 // Plan implements providers.Client.
 func (c *client) Plan(ctx context.Context, reqs []providers.PlanRequest) []providers.PlanResult {
-	return byType(reqs, func(r providers.PlanRequest) string { return r.Addr.Resource.Type },
+	return byType(false, reqs, func(r providers.PlanRequest) string { return r.Addr.Resource.Type },
 		func(typ string, part []providers.PlanRequest) []providers.PlanResult {
 			return c.known[typ].plan(ctx, c, part)
 		})
 }
 
-// byType hands each type's part of a batch to do, types in order of their names, so that apps come before their orders.
-func byType[Q, R any](reqs []Q, typeOf func(Q) string, do func(string, []Q) []R) []R {
+// byType hands each type's part of a batch to do: side by side, or in order of the types' names, so that apps come before
+// their orders.
+func byType[Q, R any](sideBySide bool, reqs []Q, typeOf func(Q) string, do func(string, []Q) []R) []R {
 	parts := map[string][]int{}
 	for i, r := range reqs {
 		parts[typeOf(r)] = append(parts[typeOf(r)], i)
 	}
-	types := make([]string, 0, len(parts))
-	for t := range parts {
-		types = append(types, t)
-	}
-	sort.Strings(types)
+	types := slices.Sorted(maps.Keys(parts))
 	results := make([]R, len(reqs))
-	for _, t := range types {
-		part := make([]Q, len(parts[t]))
-		for n, i := range parts[t] {
-			part[n] = reqs[i]
-		}
-		for n, r := range do(t, part) {
-			results[parts[t][n]] = r
-		}
+	limit := 1
+	if sideBySide {
+		limit = len(types)
 	}
+	parallel(len(types), limit, func(n int) {
+		indexes := parts[types[n]]
+		part := make([]Q, len(indexes))
+		for k, i := range indexes {
+			part[k] = reqs[i]
+		}
+		for k, r := range do(types[n], part) {
+			results[indexes[k]] = r
+		}
+	})
 	return results
 }
 
@@ -358,7 +364,7 @@ func (c *client) ReadData(ctx context.Context, req providers.DataRequest) (provi
 // Check implements providers.Client.
 func (c *client) Check(ctx context.Context, ps []providers.Precondition) []error {
 	c.chain.Unpin()
-	return byType(ps, func(p providers.Precondition) string { return p.Kind }, func(kind string, part []providers.Precondition) []error {
+	return byType(true, ps, func(p providers.Precondition) string { return p.Kind }, func(kind string, part []providers.Precondition) []error {
 		check := checks()[kind]
 		if check == nil {
 			errs := make([]error, len(part))

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/localnet"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
+	"github.com/iexecform/iexecform/providers/iexec/market"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/state/local"
+)
+
+// The benchmarks run the program as a user does: one process a command, against a local network in this process. Times are
+// those of whole processes; MB is the peak resident memory of the largest one.
+
+var benchSizes = []int{100, 1000, 10000}
+
+// project is a directory with n apps and an order each.
+func project(b *testing.B, n int) string {
+	b.Helper()
+	net := nettest.Start(b, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
+	c := nettest.Chain(net)
+	dir := b.TempDir()
+	config := fmt.Sprintf(`
+provider "iexec" {
+  chain      = "localnet"
+  rpc_url    = %q
+  market_url = %q
+}
+locals { apps = { for i in range(%d) : "app-${i}" => { price = 10 + i } } }
+resource "iexec_app" "many" {
+  for_each  = local.apps
+  name      = each.key
+  multiaddr = "docker.io/iexechub/${each.key}:1.0"
+  checksum  = "0xf8a48dc5125fe762e3e35b9493291b8472a68782dd19d741a7e7aa062ef73dd6"
+}
+resource "iexec_apporder" "many" {
+  for_each = local.apps
+  app      = iexec_app.many[each.key].address
+  appprice = each.value.price
+  volume   = 100
+}
+`, c.RPC, c.Market, n)
+	if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(config), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	// The floor is told where the network is.
+	if err := os.WriteFile(filepath.Join(dir, "floor"), []byte(c.RPC+"\n"+c.Market+"\n"), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	return dir
+}
+
+// A cost is what a process took.
+type cost struct {
+	time   time.Duration
+	memory int64 // bytes, peak
+}
+
+// measure runs this binary under another name, as the child of a small process: peak memory is inherited from the parent.
+func measure(b *testing.B, dir, name string, args ...string) cost {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	bin := b.TempDir()
+	for _, name := range []string{name, "iexecform-measure"} {
+		if err := os.Symlink(self, filepath.Join(bin, name)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(b.Context(), filepath.Join(bin, "iexecform-measure"), append([]string{filepath.Join(bin, name)}, args...)...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		b.Fatalf("%s %v: %v\n%s", name, args, err, tail(string(out)))
+	}
+	var c cost
+	if _, err := fmt.Sscan(string(out), &c.time, &c.memory); err != nil {
+		b.Fatalf("%s: %v\n%s", name, err, tail(string(out)))
+	}
+	return c
+}
+
+// meter runs a program, throws away what it prints, and prints its time in nanoseconds and its peak memory in bytes.
+func meter() {
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	start := time.Now()
+	err := cmd.Run()
+	elapsed := time.Since(start)
+	if err != nil {
+		check(fmt.Errorf("%w\n%s", err, tail(out.String())))
+	}
+	fmt.Println(elapsed.Nanoseconds(), cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss*1024)
+	os.Exit(0)
+}
+
+func tail(s string) string { return s[max(0, len(s)-2000):] }
+
+func median(costs []cost) cost {
+	slices.SortFunc(costs, func(x, y cost) int { return int(x.time - y.time) })
+	return costs[len(costs)/2]
+}
+
+func (c cost) report(b *testing.B, name string) {
+	b.ReportMetric(float64(c.time.Microseconds())/1000, name+"-ms")
+	b.ReportMetric(float64(c.memory)/1e6, name+"-MB")
+}
+
+// BenchmarkPlan plans n apps and n orders in which nothing changes, in turn with the floor: a program that makes the same
+// calls and no more. ratio is the median of plan's time by that of the floor's.
+func BenchmarkPlan(b *testing.B) {
+	for _, n := range benchSizes {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			dir := project(b, n)
+			measure(b, dir, "iexecform", "apply", "--auto-approve", "--parallelism=64")
+			writeFloor(b, dir)
+			var plans, floors []cost
+			for b.Loop() {
+				plans = append(plans, measure(b, dir, "iexecform", "plan", "--detailed-exitcode"))
+				floors = append(floors, measure(b, dir, "iexecform-floor"))
+			}
+			p, f := median(plans), median(floors)
+			p.report(b, "plan")
+			f.report(b, "floor")
+			b.ReportMetric(float64(p.time)/float64(f.time), "ratio")
+		})
+	}
+}
+
+// BenchmarkApply deploys n apps and publishes n orders.
+func BenchmarkApply(b *testing.B) {
+	for _, n := range benchSizes {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			var all []cost
+			for b.Loop() {
+				b.StopTimer()
+				dir := project(b, n)
+				b.StartTimer()
+				all = append(all, measure(b, dir, "iexecform", "apply", "--auto-approve", "--parallelism=64"))
+			}
+			median(all).report(b, "apply")
+		})
+	}
+}
+
+// BenchmarkOffline is what needs no network, with 1,000 apps and as many orders.
+func BenchmarkOffline(b *testing.B) {
+	dir := project(b, 1000)
+	measure(b, dir, "iexecform", "apply", "--auto-approve", "--parallelism=64")
+	for _, command := range []string{"version", "validate", "show"} {
+		b.Run(command, func(b *testing.B) {
+			var all []cost
+			for b.Loop() {
+				all = append(all, measure(b, dir, "iexecform", command))
+			}
+			median(all).report(b, command)
+		})
+	}
+}
+
+// writeFloor writes the calls that the floor makes: target and data, a line each.
+func writeFloor(b *testing.B, dir string) {
+	b.Helper()
+	loaded, err := local.New(dir).Load(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	registry := builtin()
+	f, err := os.OpenFile(filepath.Join(dir, "floor"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	hub := poco.Localnet().Hub
+	client := dialFloor(b, dir)
+	defer func() { _ = client.Close() }()
+	data, _ := poco.HubABI().Pack("appregistry")
+	apps := common.BytesToAddress(client.Calls(b.Context(), []chain.Call{{To: hub, Data: data}})[0].Data)
+	for i, object := range loaded.Snapshot.Resources {
+		v, err := plan.DecodeObject(registry, i.Resource.Type, object)
+		if err != nil {
+			b.Fatal(err)
+		}
+		to := hub
+		if i.Resource.Type == "iexec_app" {
+			to = apps
+			data, _ = poco.RegistryABI().Pack("ownerOf", poco.TokenID(common.HexToAddress(v.GetAttr("address").AsString())))
+		} else {
+			data, _ = poco.HubABI().Pack("viewConsumed", common.HexToHash(v.GetAttr("order_hash").AsString()))
+		}
+		if _, err := fmt.Fprintf(f, "%x%x\n", to, data); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func dialFloor(b *testing.B, dir string) *chain.Client {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "floor"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	client, err := chain.Dial(b.Context(), string(bytes.Fields(text)[0]), chain.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return client
+}
+
+// floor reads the file floor and makes its calls and the market's listing, as bare as can be.
+func floor() {
+	ctx := context.Background()
+	text, err := os.ReadFile("floor")
+	check(err)
+	lines := bytes.Fields(text)
+	client, err := chain.Dial(ctx, string(lines[0]), chain.Options{})
+	check(err)
+	_, err = client.Pin(ctx)
+	check(err)
+	calls := make([]chain.Call, len(lines)-2)
+	for i, line := range lines[2:] {
+		raw := common.Hex2Bytes(string(line))
+		calls[i] = chain.Call{To: common.BytesToAddress(raw[:20]), Data: raw[20:]}
+	}
+	for _, r := range client.Calls(ctx, calls) {
+		check(r.Err)
+	}
+	m, err := market.New(string(lines[1]), poco.Localnet().Domain(), market.Options{})
+	check(err)
+	_, err = m.ListByOwner(ctx, poco.AppOrder, poco.DevAccounts()[0].Address)
+	check(err)
+	os.Exit(0)
+}
+
+func check(err error) {
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
