@@ -2,7 +2,9 @@ package config
 
 import (
 	"context"
+	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -379,7 +381,8 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 	p := &pending{node: n, keys: x.keys, values: make([]cty.Value, len(x.keys))}
 	shared, own := splitRefs(n.refs)
 	sharedDeps, sharedBad := e.dependencies(shared, site{ctx: ctx})
-	var problems folder
+	var ready []Instance // instances whose references are there, and their places in x.keys
+	var places []int
 	for i, key := range x.keys {
 		if !e.sel.hasKey(n, key) {
 			continue
@@ -401,7 +404,11 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 			e.result.Skipped = append(e.result.Skipped, inst.Addr)
 			continue
 		}
-		v := n.body.evaluate(inst.ctx, n.name+key.String(), false, e.static, e.broken)
+		ready, places = append(ready, inst), append(places, i)
+	}
+	var problems folder
+	for r, v := range e.bodies(n, ready) {
+		inst := ready[r]
 		if problems.add(v.diags); v.diags.HasErrors() {
 			at.someBad, e.bad[inst.Addr] = true, true
 			e.result.Failed = append(e.result.Failed, inst.Addr)
@@ -409,12 +416,29 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 		}
 		inst.Value, inst.Sensitive = v.value, v.sensitive
 		p.instances = append(p.instances, inst)
-		p.index = append(p.index, i)
+		p.index = append(p.index, places[r])
 	}
 	e.result.Instances = append(e.result.Instances, at.instances...)
 	e.diags = append(e.diags, problems.result()...)
 	e.unknownTargets(n, x.keys)
 	return p
+}
+
+// bodies evaluates the bodies of a block's instances, on all processors: they only read.
+func (e *evaluator) bodies(n *node, instances []Instance) []bodyValue {
+	values := make([]bodyValue, len(instances))
+	workers := min(runtime.GOMAXPROCS(0), len(instances))
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < len(instances); i += workers {
+				inst := instances[i]
+				values[i] = n.body.evaluate(inst.ctx, n.name+inst.Addr.Key.String(), false, e.static, e.broken)
+			}
+		})
+	}
+	wg.Wait()
+	return values
 }
 
 // unknownTargets reports targets with keys that the block doesn't have.

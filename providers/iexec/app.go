@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -159,15 +160,15 @@ func (app) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []
 	return results
 }
 
-// parallel calls f for 0 to n-1, at most limit at a time.
+// parallel calls f for 0 to n-1 and returns when all are done; at most limit run at a time.
 func parallel(n, limit int, f func(int)) {
-	slots := make(chan struct{}, limit)
+	var next atomic.Int64
 	var wg sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
+	for range min(n, limit) {
 		wg.Go(func() {
-			defer func() { <-slots }()
-			f(i)
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
 		})
 	}
 	wg.Wait()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"runtime"
 	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -70,21 +71,24 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 		}
 		return results
 	}
-	var open []*orderPlan
-	for _, p := range todo {
-		if p.result.Err == nil {
+	workers := runtime.GOMAXPROCS(0)
+	parallel(len(todo), workers, func(i int) {
+		if p := todo[i]; p.result.Err == nil {
 			p.decide()
 		}
+	})
+	var open []*orderPlan
+	for _, p := range todo {
 		if p.result.Err == nil && p.next != nil {
 			open = append(open, p)
 		}
 	}
 	c.chooseGenerations(ctx, open)
-	for _, p := range todo {
-		if p.result.Err == nil {
+	parallel(len(todo), workers, func(i int) {
+		if p := todo[i]; p.result.Err == nil {
 			p.finish(ctx)
 		}
-	}
+	})
 	return results
 }
 
@@ -398,7 +402,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 
 // asWanted reports whether there is nothing to do, nor to remember.
 func (p *orderPlan) asWanted(d *decision) bool {
-	return p.next == nil && len(d.withdraw) == 0 && !p.adopted && p.settings() &&
+	return p.next == nil && len(d.withdraw) == 0 && !p.adopted && p.settings(d) &&
 		!slices.ContainsFunc(d.keep, func(s *signed) bool { return s.status != statusOpen })
 }
 
@@ -407,13 +411,19 @@ func (p *orderPlan) volumeOnly(d *decision) bool {
 	return !p.req.Replace && !slices.ContainsFunc(d.withdraw, func(s *signed) bool { return !sameTerms(p.kind, s.body, p.terms) })
 }
 
-// settings reports whether the remembered arguments are the desired ones.
-func (p *orderPlan) settings() bool {
+// settings reports whether the remembered arguments are the desired ones. Terms are remembered together with the hash of
+// the order that has them.
+func (p *orderPlan) settings(d *decision) bool {
 	if p.req.Current.IsNull() {
 		return false
 	}
+	hash := object{p.req.Current}.str("order_hash")
+	same := slices.ContainsFunc(d.keep, func(s *signed) bool { return s.hash.Hex() == hash })
 	for _, a := range tables().Resources[p.typ()].Attrs {
-		if a.Mode.Settable() && !p.req.Current.GetAttr(a.Name).RawEquals(p.d.v.GetAttr(a.Name)) {
+		if !a.Mode.Settable() || same && a.ForceNew {
+			continue
+		}
+		if !p.req.Current.GetAttr(a.Name).RawEquals(p.d.v.GetAttr(a.Name)) {
 			return false
 		}
 	}
@@ -502,7 +512,10 @@ func (p *orderPlan) warn(d *decision) {
 	if owner, err := p.c.address(); err == nil {
 		key += owner.Hex()
 	}
-	if rows := p.c.listings[key]; offering && rows != nil && rows.count >= maxOpenOrders {
+	p.c.mu.Lock()
+	rows := p.c.listings[key]
+	p.c.mu.Unlock()
+	if offering && rows != nil && rows.count >= maxOpenOrders {
 		p.notice(providers.Warning, "", "the wallet has %d open orders, and the market by default refuses more than %d", rows.count, maxOpenOrders)
 	}
 	p.exposures(d)
