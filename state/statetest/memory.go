@@ -115,7 +115,11 @@ func (m *Memory) keep(lines []byte) error {
 			return err
 		}
 	}
-	m.journal = append(bytes.Clone(m.journal), lines...)
+	whole := len(m.journal)
+	if journal != nil {
+		whole = journal.Whole // what follows was torn
+	}
+	m.journal = append(bytes.Clone(m.journal[:whole]), lines...)
 	return nil
 }
 
