@@ -253,6 +253,26 @@ func TestLostAnswer(t *testing.T) {
 	w.settled()
 }
 
+// What was found is remembered even when changing it fails.
+func TestAdoptThenFail(t *testing.T) {
+	w := newWorld(t)
+	w.cloud.Put("box/a", fake.Thing{Kind: "box", Size: 7, Token: "t"})
+	w.write(things("a"))
+	w.faults = failing("resize box/a")
+	result, err := w.plan().run(t.Context())
+	if err != nil || result.Done != 1 || result.Failed != 1 {
+		t.Fatalf("result %+v, error %v", result, err)
+	}
+	want := map[string]any{"id": "box/a", "kind": "box", "size": 7.0, "token": "t", "things": map[string]any{"box/a": "box"}}
+	if diff := cmp.Diff(want, w.attributes("fake_thing.a")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	w.faults = fake.Faults{}
+	w.apply()
+	w.exist("box/a 1")
+	w.settled()
+}
+
 // Interrupted, apply begins nothing new, finishes what runs, and saves.
 func TestInterrupt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -270,6 +290,7 @@ func TestInterrupt(t *testing.T) {
 		}}
 		m := w.plan()
 		m.options.Parallelism = 2
+		m.options.Store = &recorder{Store: &w.store}
 		ctx, cancel := context.WithCancel(t.Context())
 		var result *apply.Result
 		var err error

@@ -199,7 +199,8 @@ func failing(calls ...string) fake.Faults {
 	}}
 }
 
-// recorder is a store that keeps what is appended at once, and whether it was compacted.
+// recorder is a store that keeps what is appended at once, and whether it was compacted. It refuses a cancelled context,
+// as stores across a network do.
 type recorder struct {
 	state.Store
 	mu      sync.Mutex
@@ -209,6 +210,9 @@ type recorder struct {
 }
 
 func (r *recorder) Append(ctx context.Context, records ...state.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	r.batches = append(r.batches, slices.Clone(records))
 	r.mu.Unlock()
@@ -219,6 +223,9 @@ func (r *recorder) Append(ctx context.Context, records ...state.Record) error {
 }
 
 func (r *recorder) Compact(ctx context.Context, s *state.Snapshot, pending []state.Note) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	r.compact++
 	r.mu.Unlock()
