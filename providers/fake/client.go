@@ -81,7 +81,12 @@ func (c *client) Pending() []string {
 func (c *client) Resume(ctx context.Context, j providers.Journal, progress func(providers.Progress)) error {
 	for len(c.pending) > 0 {
 		r := c.pending[0]
-		if err := c.effect(ctx, Call{Op: r.Op, ID: r.ID}, r); err != nil {
+		call := Call{Op: r.Op, ID: r.ID}
+		if err := c.faults.before(ctx, call); err != nil {
+			return err
+		}
+		c.cloud.perform(r)
+		if err := c.faults.after(ctx, call); err != nil {
 			return err
 		}
 		if err := j.Note(ctx, c.noteKey(r), nil); err != nil {
@@ -244,14 +249,6 @@ func (c *client) make(ctx context.Context, req providers.DoRequest, r request) e
 	}
 	req.Progress(providers.Progress{Type: "done", Message: call.String()})
 	return req.Journal.Note(ctx, c.noteKey(r), nil)
-}
-
-func (c *client) effect(ctx context.Context, call Call, r request) error {
-	if err := c.faults.before(ctx, call); err != nil {
-		return err
-	}
-	c.cloud.perform(r)
-	return c.faults.after(ctx, call)
 }
 
 // value is an object with what the provider sets: its thing is id, and known are all of its things.
