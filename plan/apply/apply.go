@@ -215,13 +215,12 @@ func makeReady(ctx context.Context, o Options) error {
 
 type run struct {
 	Options
-	journal  *journal
-	changes  map[addr.Instance]*plan.Change
-	left     map[addr.Instance]int // actions of the instance that are not done yet
-	snapshot *state.Snapshot
-	result   *Result
-	observe  sync.Mutex
-	mu       sync.Mutex // guards left and result
+	journal *journal
+	changes map[addr.Instance]*plan.Change
+	left    map[addr.Instance]int // actions of the instance that are not done yet
+	result  *Result
+	observe sync.Mutex
+	mu      sync.Mutex // guards left and result
 }
 
 func newRun(o Options) *run {

@@ -196,13 +196,12 @@ func (m *machine) fail(t *rapid.T) {
 		}
 		return nil
 	}
-	p := m.plan()
 	if lost {
 		m.faults.After = fault
 	} else {
 		m.faults.Before = fault
 	}
-	p = m.plan()
+	p := m.plan()
 	_, err := p.run(context.Background())
 	m.faults = fake.Faults{}
 	// What the last run left unsettled is taken up before anything else, and that may fail.

@@ -282,9 +282,10 @@ func TestResume(t *testing.T) {
 	var events log
 	m.options.Parallelism = 1
 	m.options.Observe = func(e apply.Event) {
-		if e.Type == apply.Resuming {
+		switch e.Type {
+		case apply.Resuming:
 			events.add("resume %s", e.Progress.Message)
-		} else if e.Type == apply.Succeeded {
+		case apply.Succeeded:
 			events.add("%s %s", e.Action.Kind, e.Action.Addr)
 		}
 	}
