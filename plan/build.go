@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -148,47 +149,74 @@ func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Bl
 	return nil
 }
 
-// refresh decodes and reads the objects of one provider configuration, in one call. What can't be read is left out of the
-// plan, and the rest goes on.
+// refresh decodes and reads the objects of one provider configuration, in one call a type, side by side. What can't be
+// read is left out of the plan, and the rest goes on.
 func (b *builder) refresh(ctx context.Context, p addr.Provider) {
-	var instances []addr.Instance
+	byType := map[string][]addr.Instance{}
 	name := p.String()
 	for i, object := range b.State.Snapshot.Resources {
 		if object.Provider == name {
-			instances = append(instances, i)
+			byType[i.Resource.Type] = append(byType[i.Resource.Type], i)
 		}
 	}
+	types := slices.Sorted(maps.Keys(byType))
+	parts := make([]readPart, len(types))
+	var wg sync.WaitGroup
+	for n, typ := range types {
+		wg.Go(func() { parts[n] = b.readType(ctx, p, byType[typ]) })
+	}
+	wg.Wait()
+	seen := map[string]bool{} // one fault of the network is one message, not one an object
+	for _, part := range parts {
+		for n, i := range part.instances {
+			result := part.results[n]
+			b.current[i] = result
+			if part.damaged[n] {
+				b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, result.Err, i))
+				continue
+			}
+			b.prior[i] = part.priors[n]
+			if result.Err != nil && !seen[result.Err.Error()] {
+				seen[result.Err.Error()] = true
+				b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", i, textOf(result.Err)))
+			}
+		}
+	}
+}
+
+// A readPart is the objects of one type as the state has them and as they were read.
+type readPart struct {
+	instances []addr.Instance
+	priors    []cty.Value
+	damaged   []bool // in the state
+	results   []providers.ReadResult
+}
+
+func (b *builder) readType(ctx context.Context, p addr.Provider, instances []addr.Instance) readPart {
 	slices.SortFunc(instances, addr.Instance.Compare)
-	priors, errs := b.decode(instances)
+	part := readPart{instances: instances, damaged: make([]bool, len(instances)), results: make([]providers.ReadResult, len(instances))}
+	var errs []error
+	part.priors, errs = b.decode(instances)
 	reqs := make([]providers.ReadRequest, 0, len(instances))
+	places := make([]int, 0, len(instances))
 	for n, i := range instances {
-		if errs[n] != nil {
-			b.current[i] = providers.ReadResult{Err: errs[n]}
-			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, errs[n], i))
-			continue
+		switch {
+		case errs[n] != nil:
+			part.damaged[n], part.results[n].Err = true, errs[n]
+		case b.SkipRefresh:
+			part.results[n].Current = part.priors[n]
+		default:
+			reqs, places = append(reqs, providers.ReadRequest{Addr: i, Prior: part.priors[n]}), append(places, n)
 		}
-		b.prior[i] = priors[n]
-		reqs = append(reqs, providers.ReadRequest{Addr: i, Prior: priors[n]})
-	}
-	if b.SkipRefresh {
-		for _, r := range reqs {
-			b.current[r.Addr] = providers.ReadResult{Current: r.Prior}
-		}
-		return
 	}
 	if len(reqs) == 0 {
-		return
+		return part
 	}
 	client, _ := b.session.Client(p)
-	seen := map[string]bool{} // one fault of the network is one message, not one an object
-	for i, result := range client.Read(ctx, reqs) {
-		b.current[reqs[i].Addr] = result
-		if result.Err == nil || seen[result.Err.Error()] {
-			continue
-		}
-		seen[result.Err.Error()] = true
-		b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", reqs[i].Addr, textOf(result.Err)))
+	for k, result := range client.Read(ctx, reqs) {
+		part.results[places[k]] = result
 	}
+	return part
 }
 
 // decode reads the objects of the state, on all processors.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -44,6 +46,7 @@ func (s *Session) Open(ctx context.Context, p addr.Provider, config cty.Value) e
 	}
 	req := s.base
 	req.Config = config
+	req.Expect = s.types(p)
 	client, err := provider.Open(ctx, req)
 	if err != nil {
 		s.failed[p] = true
@@ -83,14 +86,21 @@ func (s *Session) CheckNetwork(ctx context.Context, p addr.Provider) (map[string
 	return facts, nil
 }
 
-// inUse reports whether the state has objects of the provider configuration: without any, its network may change.
-func (s *Session) inUse(p addr.Provider) bool {
-	for _, object := range s.state.Snapshot.Resources {
-		if object.Provider == p.String() {
-			return true
+// types are those of which the state has objects of the provider configuration, sorted.
+func (s *Session) types(p addr.Provider) []string {
+	name := p.String()
+	found := map[string]bool{}
+	for i, object := range s.state.Snapshot.Resources {
+		if object.Provider == name {
+			found[i.Resource.Type] = true
 		}
 	}
-	return false
+	return slices.Sorted(maps.Keys(found))
+}
+
+// inUse reports whether the state has objects of the provider configuration: without any, its network may change.
+func (s *Session) inUse(p addr.Provider) bool {
+	return len(s.types(p)) > 0
 }
 
 // sameNetwork compares the facts that both know.

@@ -41,6 +41,7 @@ type OpenRequest struct {
 	Dir       string       // directory of the configuration; relative paths are relative to it
 	Pending   []state.Note // unsettled notes that clients of this provider wrote in earlier runs
 	Prompt    Prompter     // nil when nobody can be asked
+	Expect    []string     // types of which the state has objects: what a client may begin to read
 }
 
 // Prompter asks a person for a secret. The answer is not echoed and must not be kept.
@@ -50,8 +51,8 @@ type Prompter interface {
 
 // Client is a configured provider. Its methods are safe for concurrent use.
 type Client interface {
-	// Read returns the current values of objects that the state knows, in the requests' order, in as few calls as it
-	// can. SIDE EFFECTS: none.
+	// Read returns the current values of objects of one type that the state knows, in the requests' order, in as few
+	// calls as it can. Types are read side by side. SIDE EFFECTS: none.
 	Read(ctx context.Context, reqs []ReadRequest) []ReadResult
 	// ReadData reads one data source. SIDE EFFECTS: none.
 	ReadData(ctx context.Context, req DataRequest) (DataResult, error)

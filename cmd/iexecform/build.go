@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,6 +95,34 @@ func (b *built) close() {
 	b.unlock()
 }
 
+// loadState locks and loads the state.
+func (b *built) loadState(ctx context.Context, a *app, operation string, o lockFlags) (err error) {
+	if b.unlock, err = a.lock(ctx, b.store, operation, o); err != nil {
+		return err
+	}
+	b.state, err = b.store.Load(ctx)
+	return err
+}
+
+// loadInputs loads the configuration and the values of its variables. The diagnostics are warnings.
+func (a *app) loadInputs(ctx context.Context, b *built, o planOptions) (hcl.Diagnostics, error) {
+	c, diags, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	if c.Empty() && o.mode() != plan.Destroy {
+		return nil, fmt.Errorf("there is no .hcl file in %s: without a configuration everything would have to go. "+
+			"Run `iexecform init` to make a first file, choose another directory with --chdir, or run `iexecform destroy` if all is to go", a.dir)
+	}
+	b.config = c
+	var more hcl.Diagnostics
+	b.inputs, more = a.inputs(ctx, c, o.inputFlags)
+	if diags = append(diags, more...); diags.HasErrors() {
+		return nil, &failure{err: diags, sources: c.Files()}
+	}
+	return diags, nil
+}
+
 // build makes a plan while the state is locked. The error is about what kept it from being begun; whatever came up on the
 // way is in the result's diags.
 func (a *app) build(ctx context.Context, o planOptions, operation string) (*built, error) {
@@ -105,29 +134,17 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	if err != nil {
 		return nil, err
 	}
-	c, diags, err := a.loadConfig()
-	if err != nil {
-		return nil, err
-	}
-	if c.Empty() && o.mode() != plan.Destroy {
-		return nil, fmt.Errorf("there is no .hcl file in %s: without a configuration everything would have to go. "+
-			"Run `iexecform init` to make a first file, choose another directory with --chdir, or run `iexecform destroy` if all is to go", a.dir)
-	}
-	b := &built{config: c, store: a.store(), unlock: func() {}}
-	var more hcl.Diagnostics
-	b.inputs, more = a.inputs(ctx, c, o.inputFlags)
-	if diags = append(diags, more...); diags.HasErrors() {
-		return nil, &failure{err: diags, sources: c.Files()}
-	}
-	if b.unlock, err = a.lock(ctx, b.store, operation, o.lockFlags); err != nil {
-		return nil, err
-	}
-	if b.state, err = b.store.Load(ctx); err != nil {
+	b := &built{store: a.store()}
+	stateErr := make(chan error, 1) // the state is read while the configuration is
+	go func() { stateErr <- b.loadState(ctx, a, operation, o.lockFlags) }()
+	diags, err := a.loadInputs(ctx, b, o)
+	if err = cmp.Or(err, <-stateErr); err != nil { // what is wrong in the files comes first
 		b.close()
 		return nil, err
 	}
+	var more hcl.Diagnostics
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
-		Tool: version, Config: c, Inputs: b.inputs, Workspace: workspaceName, State: b.state, Providers: a.providers(),
+		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspaceName, State: b.state, Providers: a.providers(),
 		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Replace: replace,
 		Parallelism: o.parallelism,
 	})

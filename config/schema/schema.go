@@ -26,6 +26,8 @@ type Attr struct {
 
 	// Accepts is the type that a configuration may give; cty.NilType means Type. Parse then makes the canonical value.
 	Accepts cty.Type
+	// Form is what the reference pages call the type: "address", "amount of RLC"; "" for Accepts' own name.
+	Form string
 	// Parse turns a known, non-null, unmarked value of Accepts into the canonical value of Type. An error's text
 	// completes "…: " after the attribute's name, and says what to write instead. nil: the value is already canonical.
 	Parse func(cty.Value) (cty.Value, error)

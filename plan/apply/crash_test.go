@@ -269,15 +269,14 @@ func TestCrashes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{world: &world{t: t, dir: dir}, config: map[string]block{}, deaths: &deaths}
 		m.edit(t)
-		t.Repeat(map[string]func(*rapid.T){
-			"edit":    m.edit,
-			"drift":   m.drift,
-			"crash":   m.crash,
-			"crash 2": m.crash, // twice as often
-			"fail":    m.fail,
-			"recover": func(*rapid.T) { m.recover() },
-			"lose":    func(*rapid.T) { m.loseState() },
-		})
+		steps := map[string]func(*rapid.T){
+			"edit": m.edit, "drift": m.drift, "crash": m.crash, "fail": m.fail,
+			"recover": func(*rapid.T) { m.recover() }, "lose": func(*rapid.T) { m.loseState() },
+		}
+		often := []string{"crash", "crash", "crash", "crash", "edit", "edit", "drift", "fail", "recover", "lose"}
+		for _, name := range rapid.SliceOfN(rapid.SampledFrom(often), 4, 16).Draw(t, "story") {
+			steps[name](t)
+		}
 		m.recover()
 	})
 	if deaths < 100 {

@@ -22,7 +22,7 @@ import (
 // EIP-55 addresses, lower-case bytes32, prices as integers of nRLC.
 
 func addressAttr(a schema.Attr) schema.Attr {
-	a.Type, a.Parse = cty.String, parseAddress
+	a.Type, a.Form, a.Parse = cty.String, "address", parseAddress
 	return a
 }
 
@@ -42,7 +42,7 @@ func parseAddress(v cty.Value) (cty.Value, error) {
 }
 
 func bytes32Attr(a schema.Attr) schema.Attr {
-	a.Type, a.Parse = cty.String, parseBytes32
+	a.Type, a.Form, a.Parse = cty.String, "32 bytes of hex", parseBytes32
 	return a
 }
 
@@ -63,7 +63,7 @@ func parseBytes32(v cty.Value) (cty.Value, error) {
 
 // priceAttr is an amount of RLC: "1.5 RLC", "10 nRLC", or an integer of nRLC. Canonical: integer of nRLC.
 func priceAttr(a schema.Attr) schema.Attr {
-	a.Type, a.Accepts = cty.Number, cty.DynamicPseudoType
+	a.Type, a.Form, a.Accepts = cty.Number, "amount of RLC", cty.DynamicPseudoType
 	a.Parse = func(v cty.Value) (cty.Value, error) {
 		switch v.Type() {
 		case cty.Number: // the common case, without a detour through text
@@ -112,7 +112,7 @@ func uintAttr(a schema.Attr, least int64) schema.Attr {
 
 // tagAttr is a set of TEE and hardware requirements. Canonical: bytes32.
 func tagAttr(a schema.Attr) schema.Attr {
-	a.Type, a.Accepts = cty.String, cty.DynamicPseudoType
+	a.Type, a.Form, a.Accepts = cty.String, "list of names, or 32 bytes of hex", cty.DynamicPseudoType
 	a.Parse = func(v cty.Value) (cty.Value, error) {
 		var names []string
 		switch t := v.Type(); {

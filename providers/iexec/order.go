@@ -208,6 +208,8 @@ type listing struct {
 	count  int
 }
 
+type listingFunc = func(context.Context) (*listing, error)
+
 // list reads, once a run, the open orders of the wallet.
 func (c *client) list(ctx context.Context, k *poco.Kind) (*listing, error) {
 	owner, err := c.address()
@@ -216,11 +218,16 @@ func (c *client) list(ctx context.Context, k *poco.Kind) (*listing, error) {
 	}
 	key := k.Noun + owner.Hex()
 	c.mu.Lock()
-	known := c.listings[key]
-	c.mu.Unlock()
-	if known != nil {
-		return known, nil
+	read := c.listings[key]
+	if read == nil {
+		read = once(func(ctx context.Context) (*listing, error) { return c.readListing(ctx, k, owner) })
+		c.listings[key] = read
 	}
+	c.mu.Unlock()
+	return read(ctx)
+}
+
+func (c *client) readListing(ctx context.Context, k *poco.Kind, owner common.Address) (*listing, error) {
 	rows, err := c.market.ListByOwner(ctx, k, owner)
 	if err != nil {
 		return nil, err
@@ -232,9 +239,6 @@ func (c *client) list(ctx context.Context, k *poco.Kind) (*listing, error) {
 		a := common.HexToAddress(r.Order[k.Resource])
 		l.byApp[a] = append(l.byApp[a], r)
 	}
-	c.mu.Lock()
-	c.listings[key] = l
-	c.mu.Unlock()
 	return l, nil
 }
 

@@ -397,7 +397,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 	default:
 		r.Kind = providers.Update
 	}
-	p.warn(d)
+	p.warn(ctx, d)
 }
 
 // asWanted reports whether there is nothing to do, nor to remember.
@@ -494,7 +494,7 @@ func runs(n *big.Int) string {
 }
 
 // warn tells what is allowed but probably not meant, and what stays buyable.
-func (p *orderPlan) warn(d *decision) {
+func (p *orderPlan) warn(ctx context.Context, d *decision) {
 	price, volume := p.d.num0("appprice"), p.d.num0("volume")
 	offering := p.next != nil
 	switch names, ok := poco.TagNames(common.HexToHash(p.d.str("tag"))); {
@@ -508,14 +508,7 @@ func (p *orderPlan) warn(d *decision) {
 	if offering && (price.Cmp(marketMax) > 0 || p.next.volume().Cmp(marketMax) > 0) {
 		p.notice(providers.Warning, "volume", "the market refuses prices and volumes above %s", marketMax)
 	}
-	key := p.kind.Noun
-	if owner, err := p.c.address(); err == nil {
-		key += owner.Hex()
-	}
-	p.c.mu.Lock()
-	rows := p.c.listings[key]
-	p.c.mu.Unlock()
-	if offering && rows != nil && rows.count >= maxOpenOrders {
+	if rows, err := p.c.list(ctx, p.kind); offering && err == nil && rows.count >= maxOpenOrders {
 		p.notice(providers.Warning, "", "the wallet has %d open orders, and the market by default refuses more than %d", rows.count, maxOpenOrders)
 	}
 	p.exposures(d)

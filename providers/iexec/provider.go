@@ -149,7 +149,7 @@ type client struct {
 	mu       sync.Mutex
 	owners   map[common.Address]common.Address // of apps, as read or as planned in this run
 	unborn   map[common.Address]bool           // apps that this run plans to deploy
-	listings map[string]*listing               // of the market, by kind and owner
+	listings map[string]listingFunc            // of the market, by kind and owner: read once
 	signed   map[common.Hash]string            // signatures made in this run
 	observed map[addr.Instance][]*signed       // signed orders as read in this run
 	gas      map[string]uint64                 // estimates by shape of the call
@@ -160,7 +160,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	c := &client{
 		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
 		known: map[string]resourceType{}, data: map[string]dataType{},
-		owners: map[common.Address]common.Address{}, unborn: map[common.Address]bool{}, listings: map[string]*listing{},
+		owners: map[common.Address]common.Address{}, unborn: map[common.Address]bool{}, listings: map[string]listingFunc{},
 		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
@@ -195,8 +195,21 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 		return common.Address{}, out.Err
 	})
 	c.pinned = once(func(ctx context.Context) (chain.Head, error) { return c.chain.Pin(ctx) })
+	c.begin(ctx, req.Expect)
 	c.fees = once(func(ctx context.Context) (chain.Fees, error) { return c.chain.GasPrice(ctx) })
 	return c, nil
+}
+
+// begin asks the market for its orders already while the state is being read, if the state has orders.
+func (c *client) begin(ctx context.Context, types []string) {
+	if c.wallet == nil {
+		return
+	}
+	for _, typ := range types {
+		if o, ok := c.known[typ].(order); ok {
+			go func() { _, _ = c.list(ctx, o.kind) }() // asked again where it matters
+		}
+	}
 }
 
 // settle works out the chain from the provider block.
@@ -314,12 +327,12 @@ func (c *client) Identity(ctx context.Context) (map[string]string, error) {
 	return map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex(), "genesis": genesis.Hex()}, nil
 }
 
-// Read implements providers.Client. Types don't depend on each other: they are read side by side.
+// Read implements providers.Client.
 func (c *client) Read(ctx context.Context, reqs []providers.ReadRequest) []providers.ReadResult {
-	return byType(true, reqs, func(r providers.ReadRequest) string { return r.Addr.Resource.Type },
-		func(typ string, part []providers.ReadRequest) []providers.ReadResult {
-			return c.known[typ].read(ctx, c, part)
-		})
+	if len(reqs) == 0 {
+		return nil
+	}
+	return c.known[reqs[0].Addr.Resource.Type].read(ctx, c, reqs)
 }
 
 // Plan implements providers.Client.

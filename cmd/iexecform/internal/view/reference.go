@@ -90,8 +90,8 @@ func attrList(out *strings.Builder, attrs []schema.Attr) {
 }
 
 func friendlyType(a schema.Attr) string {
-	if a.Accepts == cty.DynamicPseudoType {
-		return "list of string, or string"
+	if a.Form != "" {
+		return a.Form
 	}
 	t := a.Type
 	if t.IsMapType() && t.ElementType().IsObjectType() {
