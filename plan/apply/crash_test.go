@@ -85,8 +85,8 @@ type block struct {
 
 // deadly is the steps of which one of the first few is deadly; "" is any.
 var deadly = []string{
-	"", "", "", statetest.BeforeAppend, statetest.AfterAppend, statetest.Compacting,
-	"before " + fake.OpCreate, "after " + fake.OpCreate, "after " + fake.OpDelete, "after " + fake.OpResize,
+	"", "", statetest.BeforeAppend, statetest.AfterAppend, statetest.Compacting, statetest.Compacting,
+	"before " + fake.OpCreate, "after " + fake.OpCreate, "before " + fake.OpDelete, "after " + fake.OpDelete, "after " + fake.OpResize,
 }
 
 var names = []string{"a", "b", "c", "d", "e"}
@@ -274,7 +274,7 @@ func TestCrashes(t *testing.T) {
 			"recover": func(*rapid.T) { m.recover() }, "lose": func(*rapid.T) { m.loseState() },
 		}
 		often := []string{"crash", "crash", "crash", "crash", "edit", "edit", "drift", "fail", "recover", "lose"}
-		for _, name := range rapid.SliceOfN(rapid.SampledFrom(often), 4, 16).Draw(t, "story") {
+		for _, name := range rapid.SliceOfN(rapid.SampledFrom(often), 8, 24).Draw(t, "story") {
 			steps[name](t)
 		}
 		m.recover()
