@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -35,13 +36,20 @@ func project(b *testing.B, n int) string {
 	net := nettest.Start(b, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	c := nettest.Chain(net)
 	dir := b.TempDir()
+	var apps strings.Builder
+	for i := range n {
+		fmt.Fprintf(&apps, "    app-%d = { price = %d }\n", i, 10+i)
+	}
 	config := fmt.Sprintf(`
 provider "iexec" {
   chain      = "localnet"
   rpc_url    = %q
   market_url = %q
 }
-locals { apps = { for i in range(%d) : "app-${i}" => { price = 10 + i } } }
+locals {
+  apps = {
+%s  }
+}
 resource "iexec_app" "many" {
   for_each  = local.apps
   name      = each.key
@@ -54,7 +62,7 @@ resource "iexec_apporder" "many" {
   appprice = each.value.price
   volume   = 100
 }
-`, c.RPC, c.Market, n)
+`, c.RPC, c.Market, &apps)
 	if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(config), 0o644); err != nil {
 		b.Fatal(err)
 	}
