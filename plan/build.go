@@ -39,6 +39,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	if o.Parallelism <= 0 {
 		o.Parallelism = 10
 	}
+	known := len(o.State.Snapshot.Resources)
 	b := &builder{
 		Options: o,
 		plan: &Plan{
@@ -47,9 +48,9 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 			Config: o.Config.Digest(),
 		},
 		session:   NewSession(o.Providers, o.State, o.Config.Settings.Project, o.Workspace, o.Config.Dir, o.Prompt),
-		prior:     map[addr.Instance]cty.Value{},
-		current:   map[addr.Instance]providers.ReadResult{},
-		proposals: map[addr.Instance]*proposal{},
+		prior:     make(map[addr.Instance]cty.Value, known),
+		current:   make(map[addr.Instance]providers.ReadResult, known),
+		proposals: make(map[addr.Instance]*proposal, known),
 		verify:    map[addr.Instance]*providers.Action{},
 	}
 	for _, t := range o.Targets {
@@ -481,12 +482,16 @@ func (b *builder) finish(evaluation *config.Evaluation, diags hcl.Diagnostics) {
 	p := b.plan
 	p.Complete = !diags.HasErrors()
 	p.Pending = b.session.Pending()
+	p.Changes = make([]Change, 0, len(b.order))
 	for _, i := range b.order {
 		c, ok := b.proposals[i]
 		if !ok || len(b.Targets) > 0 && b.Mode == Normal && !b.wanted(i) {
 			continue
 		}
-		dependsOn := slices.DeleteFunc(slices.Clone(c.dependsOn), func(d addr.Instance) bool { return d.Resource.Mode == addr.Data })
+		dependsOn := c.dependsOn // shared, so it must not be changed
+		if slices.ContainsFunc(dependsOn, isData) {
+			dependsOn = slices.DeleteFunc(slices.Clone(dependsOn), isData)
+		}
 		p.Changes = append(p.Changes, Change{
 			Addr: i, Provider: c.provider, Kind: c.Kind, Before: c.before, After: c.Planned, Because: c.Because, DependsOn: dependsOn,
 		})
@@ -507,6 +512,8 @@ func (b *builder) finish(evaluation *config.Evaluation, diags hcl.Diagnostics) {
 		p.Outputs = outputChanges(b.State.Snapshot, &config.Evaluation{}, false)
 	}
 }
+
+func isData(i addr.Instance) bool { return i.Resource.Mode == addr.Data }
 
 // wanted reports whether an instance is a target, or something that a target depends on.
 func (b *builder) wanted(i addr.Instance) bool {

@@ -19,6 +19,9 @@ import (
 func (b *builder) orderActions() {
 	o := &ordering{builder: b, ends: map[addr.Instance][]int{}, before: map[addr.Instance][]int{}}
 	b.completeActions()
+	if !slices.ContainsFunc(b.order, func(i addr.Instance) bool { c := b.proposals[i]; return c != nil && len(c.Actions) > 0 }) {
+		return
+	}
 	b.verifyWhereUsed()
 	for _, i := range b.order {
 		o.place(i)

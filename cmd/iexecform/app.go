@@ -41,6 +41,8 @@ type app struct {
 	exit       func(int)
 	interrupts func() (c <-chan os.Signal, stop func())
 
+	ballast []byte // see collectLate
+
 	dir     string // where the configuration and the state are
 	noColor bool
 }
@@ -149,7 +151,7 @@ func (a *app) rootCommand() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			if cmd.Name() != "localnet" {
-				collectLate()
+				a.collectLate()
 			}
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -174,10 +176,12 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// collectLate trades memory for time: a command lives for a moment, and most of what it allocates it needs until the end.
-func collectLate() {
-	debug.SetGCPercent(400)
-	debug.SetMemoryLimit(150 << 20) // from here on memory is what is scarce
+// collectLate puts off garbage collection: a command lives for a moment, and most of what it allocates it needs until the
+// end. The ballast is never touched, so it takes no memory; it makes the first collection wait, while a low percentage
+// keeps the memory of large projects near what they hold.
+func (a *app) collectLate() {
+	a.ballast = make([]byte, 128<<20)
+	debug.SetGCPercent(50)
 }
 
 func (a *app) unknownCommand(cmd *cobra.Command, name string) error {

@@ -6,6 +6,7 @@
 package iexec
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -310,18 +311,26 @@ func (c *client) Close() error { return errors.Join(c.chain.Close(), c.market.Cl
 
 // Identity implements providers.Identified. It also refuses an endpoint of another chain than configured.
 func (c *client) Identity(ctx context.Context) (map[string]string, error) {
-	id, err := c.chain.ChainID(ctx)
-	if err != nil {
-		return nil, err
+	var id *big.Int
+	var genesis common.Hash
+	var idErr, genesisErr, hubErr error
+	parallel(3, 3, func(i int) {
+		switch i {
+		case 0:
+			id, idErr = c.chain.ChainID(ctx)
+		case 1:
+			genesis, genesisErr = c.chain.Genesis(ctx)
+		case 2:
+			_, hubErr = c.registry(ctx)
+		}
+	})
+	if idErr != nil {
+		return nil, idErr
 	}
-	if !id.IsUint64() || id.Uint64() != c.ID {
+	if !id.IsUint64() || id.Uint64() != c.ID { // then the hub isn't there, either
 		return nil, fmt.Errorf("the RPC endpoint %s is of chain %s, but the provider is configured for chain %d: correct rpc_url or chain", c.chain.URL(), id, c.ID)
 	}
-	genesis, err := c.chain.Genesis(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.registry(ctx); err != nil {
+	if err := cmp.Or(genesisErr, hubErr); err != nil {
 		return nil, err
 	}
 	return map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex(), "genesis": genesis.Hex()}, nil
