@@ -381,8 +381,8 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 	p := &pending{node: n, keys: x.keys, values: make([]cty.Value, len(x.keys))}
 	shared, own := splitRefs(n.refs)
 	sharedDeps, sharedBad := e.dependencies(shared, site{ctx: ctx})
-	var ready []Instance // instances whose references are there, and their places in x.keys
-	var places []int
+	ready, places := make([]Instance, 0, len(x.keys)), make([]int, 0, len(x.keys)) // those whose references are there, and where in x.keys
+	p.instances, p.index = make([]Instance, 0, len(x.keys)), make([]int, 0, len(x.keys))
 	for i, key := range x.keys {
 		if !e.sel.hasKey(n, key) {
 			continue

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -50,6 +51,8 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 		session:   NewSession(o.Providers, o.State, o.Config.Settings.Project, o.Workspace, o.Config.Dir, o.Prompt),
 		prior:     make(map[addr.Instance]cty.Value, known),
 		current:   make(map[addr.Instance]providers.ReadResult, known),
+		reading:   map[objectsOf]chan readPart{},
+		told:      map[string]bool{},
 		proposals: make(map[addr.Instance]*proposal, known),
 		verify:    map[addr.Instance]*providers.Action{},
 	}
@@ -90,6 +93,8 @@ type builder struct {
 	order     []addr.Instance                     // of the proposals: dependencies first
 	verify    map[addr.Instance]*providers.Action // of data sources
 	targetSet map[addr.Instance]bool              // see wanted; nil until asked for
+	reading   map[objectsOf]chan readPart         // being read
+	told      map[string]bool                     // texts of errors of reading
 	unread    hcl.Diagnostics                     // about objects that could not be decoded or read: their current.Err is set
 }
 
@@ -150,8 +155,8 @@ func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Bl
 	return nil
 }
 
-// refresh decodes and reads the objects of one provider configuration, in one call a type, side by side. What can't be
-// read is left out of the plan, and the rest goes on.
+// refresh begins to decode and read the objects of one provider configuration, in one call a type, side by side, while the
+// evaluation goes on. What is read is taken in by refreshed.
 func (b *builder) refresh(ctx context.Context, p addr.Provider) {
 	byType := map[string][]addr.Instance{}
 	name := p.String()
@@ -160,28 +165,53 @@ func (b *builder) refresh(ctx context.Context, p addr.Provider) {
 			byType[i.Resource.Type] = append(byType[i.Resource.Type], i)
 		}
 	}
-	types := slices.Sorted(maps.Keys(byType))
-	parts := make([]readPart, len(types))
-	var wg sync.WaitGroup
-	for n, typ := range types {
-		wg.Go(func() { parts[n] = b.readType(ctx, p, byType[typ]) })
+	client, _ := b.session.Client(p)
+	for typ, instances := range byType {
+		part := make(chan readPart, 1)
+		b.reading[objectsOf{p, typ}] = part
+		go func() { part <- b.readType(ctx, client, instances) }()
 	}
-	wg.Wait()
-	seen := map[string]bool{} // one fault of the network is one message, not one an object
-	for _, part := range parts {
-		for n, i := range part.instances {
-			result := part.results[n]
-			b.current[i] = result
-			if part.damaged[n] {
-				b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, result.Err, i))
-				continue
-			}
-			b.prior[i] = part.priors[n]
-			if result.Err != nil && !seen[result.Err.Error()] {
-				seen[result.Err.Error()] = true
-				b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", i, textOf(result.Err)))
-			}
+}
+
+// objectsOf is the objects of one type that one provider configuration has in the state.
+type objectsOf struct {
+	provider addr.Provider
+	typ      string
+}
+
+// refreshed waits for objects to be read. What can't be read is left out of the plan, and the rest goes on.
+func (b *builder) refreshed(of objectsOf) {
+	reading := b.reading[of]
+	if reading == nil {
+		return
+	}
+	delete(b.reading, of)
+	part := <-reading
+	for n, i := range part.instances {
+		result := part.results[n]
+		b.current[i] = result
+		if part.damaged[n] {
+			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, result.Err, i))
+			continue
 		}
+		b.prior[i] = part.priors[n]
+		if result.Err == nil {
+			continue
+		}
+		if text := result.Err.Error(); !b.told[text] { // one fault of the network is one message, not one an object
+			b.told[text] = true
+			b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", i, textOf(result.Err)))
+		}
+	}
+}
+
+// allRefreshed waits for all objects, in a fixed order.
+func (b *builder) allRefreshed() {
+	all := slices.SortedFunc(maps.Keys(b.reading), func(x, y objectsOf) int {
+		return cmp.Or(cmp.Compare(x.provider.String(), y.provider.String()), cmp.Compare(x.typ, y.typ))
+	})
+	for _, of := range all {
+		b.refreshed(of)
 	}
 }
 
@@ -193,7 +223,7 @@ type readPart struct {
 	results   []providers.ReadResult
 }
 
-func (b *builder) readType(ctx context.Context, p addr.Provider, instances []addr.Instance) readPart {
+func (b *builder) readType(ctx context.Context, client providers.Client, instances []addr.Instance) readPart {
 	slices.SortFunc(instances, addr.Instance.Compare)
 	part := readPart{instances: instances, damaged: make([]bool, len(instances)), results: make([]providers.ReadResult, len(instances))}
 	var errs []error
@@ -213,7 +243,6 @@ func (b *builder) readType(ctx context.Context, p addr.Provider, instances []add
 	if len(reqs) == 0 {
 		return part
 	}
-	client, _ := b.session.Client(p)
 	for k, result := range client.Read(ctx, reqs) {
 		part.results[places[k]] = result
 	}
@@ -274,6 +303,11 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 // Resources plans the instances of one wave, one call a provider configuration.
 func (b *builder) Resources(ctx context.Context, instances []config.Instance) []config.Result {
 	results := make([]config.Result, len(instances))
+	for _, in := range instances {
+		if object := b.State.Snapshot.Resources[in.Addr]; object != nil {
+			b.refreshed(objectsOf{addr.ParseProvider(object.Provider), in.Addr.Resource.Type})
+		}
+	}
 	batches := map[addr.Provider][]int{}
 	var used []addr.Provider
 	for i, in := range instances {
@@ -346,6 +380,7 @@ func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (
 			failed[i.Resource] = true
 		}
 	}
+	b.allRefreshed()
 	var gone []addr.Instance
 	for i := range b.State.Snapshot.Resources {
 		if !kept[i] && !failed[i.Resource] && (len(b.Targets) == 0 || b.Mode != Normal || matches(b.Targets, i)) {
@@ -384,13 +419,10 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 			return diags.Append(errorf("Provider configuration missing",
 				"%s is in the state with provider %s, which the configuration no longer has. Put the provider block back until the objects are gone, or run `iexecform state rm`.", gone[0], p))
 		}
-		attrs := map[string]cty.Value{}
-		for name, typ := range table.ObjectType().AttributeTypes() {
-			attrs[name] = cty.NullVal(typ)
-		}
-		if diags = b.Provider(ctx, p, config.Block{Value: cty.ObjectVal(attrs)}); diags.HasErrors() {
+		if diags = b.Provider(ctx, p, config.Block{Value: table.Null()}); diags.HasErrors() {
 			return diags
 		}
+		b.allRefreshed()
 		client, _ = b.session.Client(p)
 	}
 	var reqs []providers.PlanRequest

@@ -2,7 +2,11 @@
 // make the reference pages.
 package schema
 
-import "github.com/zclconf/go-cty/cty"
+import (
+	"sync"
+
+	"github.com/zclconf/go-cty/cty"
+)
 
 // Mode says who sets an attribute.
 type Mode uint8
@@ -55,6 +59,9 @@ type Table struct {
 	Blocks  []Block
 	Doc     string // Markdown: what it is and what its changes do
 	Example string // HCL
+
+	once sync.Once
+	typ  cty.Type
 }
 
 // Attr returns the attribute of that name, or nil.
@@ -67,13 +74,17 @@ func (t *Table) Attr(name string) *Attr {
 	return nil
 }
 
-// ObjectType is the type of a whole value: every attribute, and every block as an object that may be null.
+// ObjectType is the type of a whole value: every attribute, and every block as an object that may be null. The table must
+// not be changed after the first call.
 func (t *Table) ObjectType() cty.Type {
-	attrs := attrTypes(t.Attrs)
-	for _, b := range t.Blocks {
-		attrs[b.Name] = cty.Object(attrTypes(b.Attrs))
-	}
-	return cty.Object(attrs)
+	t.once.Do(func() {
+		attrs := attrTypes(t.Attrs)
+		for _, b := range t.Blocks {
+			attrs[b.Name] = cty.Object(attrTypes(b.Attrs))
+		}
+		t.typ = cty.Object(attrs)
+	})
+	return t.typ
 }
 
 // Null is the value of a provider block that isn't there: an object of ObjectType with null for everything.
