@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -177,11 +176,9 @@ func (a *app) rootCommand() *cobra.Command {
 }
 
 // collectLate puts off garbage collection: a command lives for a moment, and most of what it allocates it needs until the
-// end. The ballast is never touched, so it takes no memory; it makes the first collection wait, while a low percentage
-// keeps the memory of large projects near what they hold.
+// end. The ballast is never touched, so it takes no memory, but it makes the first collection wait.
 func (a *app) collectLate() {
-	a.ballast = make([]byte, 128<<20)
-	debug.SetGCPercent(50)
+	a.ballast = make([]byte, 32<<20)
 }
 
 func (a *app) unknownCommand(cmd *cobra.Command, name string) error {
