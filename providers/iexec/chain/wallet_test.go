@@ -222,7 +222,7 @@ func TestKeysAreNotPrinted(t *testing.T) {
 		out.Write(text)
 	}
 	text := strings.ToLower(out.String())
-	for _, secret := range []string{keyHex, a.Key.D.String(), fmt.Sprintf("%x", []byte(keyHex[:10]))} {
+	for _, secret := range []string{keyHex, new(big.Int).SetBytes(common.FromHex(keyHex)).String(), fmt.Sprintf("%x", []byte(keyHex[:10]))} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the key is shown in %s", text)
 		}

@@ -126,9 +126,9 @@ func parseQuery(k *poco.Kind, q url.Values) (key, []filter, error) {
 			return index, nil, err
 		}
 		field := restrictField(k, name)
-		switch {
-		case value == anyAddress:
-		case value == "":
+		switch value {
+		case anyAddress:
+		case "":
 			absent++
 			filters = append(filters, func(r *record) bool { return r.order[field] == zeroAddress })
 		default:
