@@ -68,7 +68,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	})
 	diags = append(diags, more...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)
-	diags = append(diags, b.unread...)
+	diags = foldFailures(append(diags, b.unread...))
 	b.finish(evaluation, diags)
 	return b.plan, b.session, diags
 }

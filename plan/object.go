@@ -62,9 +62,44 @@ func known(v cty.Value) any {
 	return elements
 }
 
+// failed is the result of an instance that could not be planned.
 func failed(in config.Instance, err error) config.Result {
-	return config.Result{Diags: hcl.Diagnostics{in.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Planning failed",
-		fmt.Sprintf("%s: %s.", in.Addr, textOf(err)))}}
+	d := in.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Planning failed", fmt.Sprintf("%s: %s.", in.Addr, textOf(err)))
+	d.Extra = failure{textOf(err)}
+	return config.Result{Diags: hcl.Diagnostics{d}}
+}
+
+// failure is the Extra of failed's diagnostics: what went wrong, without where.
+type failure struct{ text string }
+
+// foldFailures keeps one of the failures of a block that have the same reason, and says how many there are: a network that
+// is down is one message, not one an instance.
+func foldFailures(diags hcl.Diagnostics) hcl.Diagnostics {
+	type place struct{ text, at string }
+	first := map[place]*hcl.Diagnostic{}
+	more := map[place]int{}
+	var kept hcl.Diagnostics
+	for _, d := range diags {
+		f, ok := d.Extra.(failure)
+		if !ok {
+			kept = append(kept, d)
+			continue
+		}
+		at := place{text: f.text}
+		if d.Subject != nil {
+			at.at = d.Subject.String()
+		}
+		if first[at] != nil {
+			more[at]++
+			continue
+		}
+		first[at] = d
+		kept = append(kept, d)
+	}
+	for at, n := range more {
+		first[at].Detail += fmt.Sprintf(" The same goes for %d more instances of the block.", n)
+	}
+	return kept
 }
 
 // textOf is an error's text without the attribute's name in front and without a full stop at the end.
