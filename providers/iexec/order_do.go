@@ -57,10 +57,7 @@ func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMe
 	if err != nil {
 		return nil, err
 	}
-	if c.wallet == nil {
-		return nil, c.walletErr
-	}
-	signer, err := c.wallet.Signer(ctx)
+	signer, err := c.signer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +99,7 @@ func doPublish(ctx context.Context, c *client, req providers.DoRequest) (json.Ra
 	if sign == "" {
 		return nil, fmt.Errorf("order %s has no signature: plan again", p.Hash)
 	}
-	signer, err := c.wallet.Signer(ctx)
+	signer, err := c.signer(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +115,7 @@ func doUnpublish(ctx context.Context, c *client, req providers.DoRequest) (json.
 	if err != nil {
 		return nil, err
 	}
-	if c.wallet == nil {
-		return nil, c.walletErr
-	}
-	signer, err := c.wallet.Signer(ctx)
+	signer, err := c.signer(ctx)
 	if err != nil {
 		return nil, err
 	}

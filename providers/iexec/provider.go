@@ -306,6 +306,14 @@ func (c *client) address() (common.Address, error) {
 	return c.wallet.Address(), nil
 }
 
+// signer is the wallet's, unlocked. SIDE EFFECTS: it may ask for the password.
+func (c *client) signer(ctx context.Context) (chain.Signer, error) {
+	if c.wallet == nil {
+		return nil, c.walletErr
+	}
+	return c.wallet.Signer(ctx)
+}
+
 // Close implements providers.Closer.
 func (c *client) Close() error { return errors.Join(c.chain.Close(), c.market.Close()) }
 
@@ -420,10 +428,7 @@ func (c *client) Ready(ctx context.Context, actions []providers.Action) error {
 	if !signs {
 		return nil
 	}
-	if _, err := c.address(); err != nil {
-		return err
-	}
-	if _, err := c.wallet.Signer(ctx); err != nil {
+	if _, err := c.signer(ctx); err != nil {
 		return err
 	}
 	if fee.Sign() == 0 {
