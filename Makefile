@@ -18,7 +18,7 @@ build: ## Build bin/iexecform
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/iexecform ./cmd/iexecform
 
 test: ## Run all tests (TESTFLAGS=-race, …)
-	go test $(TESTFLAGS) ./...
+	go test -timeout 30m $(TESTFLAGS) ./...
 
 lint: $(LINT) ## Run the linters
 	$(LINT) run
