@@ -29,7 +29,7 @@ $(LINT):
 	mv bin/golangci-lint $@
 
 bench: ## Run the benchmarks (BENCH=regexp)
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+	go test -timeout 60m -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 fuzz: ## Fuzz each fuzz target for a while (FUZZTIME=10s)
 	@set -e; git grep -l '^func Fuzz' -- '*_test.go' | while read -r file; do \
