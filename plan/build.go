@@ -256,9 +256,10 @@ func (b *builder) decode(instances []addr.Instance) ([]cty.Value, []error) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
+			known := texts{}
 			for n := w; n < len(instances); n += workers {
 				i := instances[n]
-				values[n], errs[n] = DecodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i])
+				values[n], errs[n] = decodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i], known)
 			}
 		})
 	}

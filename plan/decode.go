@@ -12,29 +12,67 @@ import (
 // decodeAttributes reads the JSON of a state object as a value of an object type. Attributes that are absent are null;
 // unknown ones are refused. It does what cty's JSON package does, in one pass over the bytes: that package makes a decoder
 // for each nested value, which was two thirds of the memory of a plan in which nothing changes.
-func decodeAttributes(raw []byte, t cty.Type) (cty.Value, error) {
-	dec := jsontext.NewDecoder(bytes.NewReader(raw), jsontext.AllowDuplicateNames(false))
-	v, err := decodeValue(dec, t)
+func decodeAttributes(raw []byte, t cty.Type, known texts) (cty.Value, error) {
+	// The buffer is read in place. Names occur once: that was checked when the state was read.
+	dec := decoder{jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true)), known}
+	v, err := dec.value(t)
 	if err != nil {
 		return cty.NilVal, fmt.Errorf("attributes: %w", err)
 	}
 	return v, nil
 }
 
-func decodeValue(dec *jsontext.Decoder, t cty.Type) (cty.Value, error) {
+// texts shares equal strings: names of attributes, and values that objects have in common.
+type texts map[string]string
+
+const maxTexts = 1024
+
+func (known texts) share(b []byte) string {
+	if s, ok := known[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	if len(known) < maxTexts {
+		known[s] = s
+	}
+	return s
+}
+
+type decoder struct {
+	*jsontext.Decoder
+	known texts
+}
+
+// text reads a string.
+func (dec decoder) text() (string, error) {
+	if k := dec.PeekKind(); k != '"' && k != 0 {
+		return "", mismatch("string", k)
+	}
+	raw, err := dec.ReadValue()
+	if err != nil {
+		return "", err
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return dec.known.share(raw[1 : len(raw)-1]), nil
+	}
+	plain, err := jsontext.AppendUnquote(nil, raw)
+	return string(plain), err
+}
+
+func (dec decoder) value(t cty.Type) (cty.Value, error) {
 	if dec.PeekKind() == 'n' {
 		_, err := dec.ReadToken()
 		return cty.NullVal(t), err
 	}
 	switch {
 	case t == cty.String:
-		tok, err := readToken(dec, '"')
+		text, err := dec.text()
 		if err != nil {
 			return cty.NilVal, err
 		}
-		return cty.StringVal(tok.String()), nil
+		return cty.StringVal(text), nil
 	case t == cty.Number:
-		return decodeNumber(dec)
+		return dec.number()
 	case t == cty.Bool:
 		tok, err := dec.ReadToken()
 		if err != nil {
@@ -45,16 +83,16 @@ func decodeValue(dec *jsontext.Decoder, t cty.Type) (cty.Value, error) {
 		}
 		return cty.BoolVal(tok.Bool()), nil
 	case t.IsObjectType():
-		return decodeObject(dec, t)
+		return dec.object(t)
 	case t.IsMapType():
-		return decodeMap(dec, t.ElementType())
+		return dec.mapOf(t.ElementType())
 	case t.IsListType() || t.IsSetType():
-		return decodeList(dec, t)
+		return dec.list(t)
 	}
 	return cty.NilVal, fmt.Errorf("a value of type %s can't be kept in a state", t.FriendlyName())
 }
 
-func readToken(dec *jsontext.Decoder, want jsontext.Kind) (jsontext.Token, error) {
+func (dec decoder) token(want jsontext.Kind) (jsontext.Token, error) {
 	if k := dec.PeekKind(); k != want && k != 0 {
 		return jsontext.Token{}, mismatch(want.String(), k)
 	}
@@ -65,7 +103,7 @@ func mismatch(want string, got jsontext.Kind) error {
 	return fmt.Errorf("want %s, found %s", want, got)
 }
 
-func decodeNumber(dec *jsontext.Decoder) (cty.Value, error) {
+func (dec decoder) number() (cty.Value, error) {
 	if k := dec.PeekKind(); k != '0' && k != 0 {
 		return cty.NilVal, mismatch("number", k)
 	}
@@ -83,23 +121,22 @@ func decodeNumber(dec *jsontext.Decoder) (cty.Value, error) {
 	return cty.NumberIntVal(n), nil
 }
 
-func decodeObject(dec *jsontext.Decoder, t cty.Type) (cty.Value, error) {
-	if _, err := readToken(dec, '{'); err != nil {
+func (dec decoder) object(t cty.Type) (cty.Value, error) {
+	if _, err := dec.token('{'); err != nil {
 		return cty.NilVal, err
 	}
 	types := t.AttributeTypes()
 	attrs := make(map[string]cty.Value, len(types))
 	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
+		key, err := dec.text()
 		if err != nil {
 			return cty.NilVal, err
 		}
-		key := name.String()
 		at, ok := types[key]
 		if !ok {
 			return cty.NilVal, fmt.Errorf("unknown attribute %q", key)
 		}
-		if attrs[key], err = decodeValue(dec, at); err != nil {
+		if attrs[key], err = dec.value(at); err != nil {
 			return cty.NilVal, fmt.Errorf("%s: %w", key, err)
 		}
 	}
@@ -108,26 +145,25 @@ func decodeObject(dec *jsontext.Decoder, t cty.Type) (cty.Value, error) {
 			attrs[name] = cty.NullVal(at)
 		}
 	}
-	_, err := readToken(dec, '}')
+	_, err := dec.token('}')
 	return cty.ObjectVal(attrs), err
 }
 
-func decodeMap(dec *jsontext.Decoder, element cty.Type) (cty.Value, error) {
-	if _, err := readToken(dec, '{'); err != nil {
+func (dec decoder) mapOf(element cty.Type) (cty.Value, error) {
+	if _, err := dec.token('{'); err != nil {
 		return cty.NilVal, err
 	}
 	members := map[string]cty.Value{}
 	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
+		key, err := dec.text()
 		if err != nil {
 			return cty.NilVal, err
 		}
-		key := name.String()
-		if members[key], err = decodeValue(dec, element); err != nil {
+		if members[key], err = dec.value(element); err != nil {
 			return cty.NilVal, fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	if _, err := readToken(dec, '}'); err != nil {
+	if _, err := dec.token('}'); err != nil {
 		return cty.NilVal, err
 	}
 	if len(members) == 0 {
@@ -136,19 +172,19 @@ func decodeMap(dec *jsontext.Decoder, element cty.Type) (cty.Value, error) {
 	return cty.MapVal(members), nil
 }
 
-func decodeList(dec *jsontext.Decoder, t cty.Type) (cty.Value, error) {
-	if _, err := readToken(dec, '['); err != nil {
+func (dec decoder) list(t cty.Type) (cty.Value, error) {
+	if _, err := dec.token('['); err != nil {
 		return cty.NilVal, err
 	}
 	var elements []cty.Value
 	for k := dec.PeekKind(); k != ']' && k != 0; k = dec.PeekKind() {
-		v, err := decodeValue(dec, t.ElementType())
+		v, err := dec.value(t.ElementType())
 		if err != nil {
 			return cty.NilVal, err
 		}
 		elements = append(elements, v)
 	}
-	if _, err := readToken(dec, ']'); err != nil {
+	if _, err := dec.token(']'); err != nil {
 		return cty.NilVal, err
 	}
 	switch {
