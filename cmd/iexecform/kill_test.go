@@ -94,7 +94,7 @@ func TestKilled(t *testing.T) {
 	run := func(dir, name string, env []string, args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, name), args...)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "IEXECFORM_PRIVATE_KEY="+hex.EncodeToString(crypto.FromECDSA(account.Key)))
+		cmd.Env = append(os.Environ(), endQuickly, "IEXECFORM_PRIVATE_KEY="+hex.EncodeToString(crypto.FromECDSA(account.Key)))
 		cmd.Env = append(cmd.Env, env...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err

@@ -24,6 +24,9 @@ import (
 	"github.com/iexecform/iexecform/state/local"
 )
 
+// endQuickly keeps the race detector, which by default sleeps for a second at the end of a process, from doing so.
+const endQuickly = "GORACE=atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"iexecform": main, "iexecform-dying": dying, "iexecform-floor": floor, "iexecform-measure": meter})
 }
@@ -48,6 +51,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			name, value, _ := strings.Cut(endQuickly, "=")
+			e.Setenv(name, value)
 			e.Setenv("HOME", e.WorkDir+"/home")
 			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/home/cache")
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o755)
