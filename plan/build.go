@@ -69,7 +69,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	diags = append(diags, more...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)
 	diags = foldFailures(append(diags, b.unread...))
-	b.finish(evaluation, diags)
+	b.finish(ctx, evaluation, diags)
 	return b.plan, b.session, diags
 }
 
@@ -511,7 +511,7 @@ func (b *builder) dependentsFirst(list []addr.Instance) []addr.Instance {
 }
 
 // finish turns the proposals into the plan.
-func (b *builder) finish(evaluation *config.Evaluation, diags hcl.Diagnostics) {
+func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, diags hcl.Diagnostics) {
 	p := b.plan
 	p.Complete = !diags.HasErrors()
 	p.Pending = b.session.Pending()
@@ -539,10 +539,28 @@ func (b *builder) finish(evaluation *config.Evaluation, diags hcl.Diagnostics) {
 	slices.SortStableFunc(p.Notices, func(x, y Notice) int { return x.Addr.Compare(y.Addr) })
 	slices.SortFunc(p.Providers, func(x, y Provider) int { return compareText(x.Addr.String(), y.Addr.String()) })
 	b.orderActions()
+	b.review(ctx)
 	if b.Mode == Normal {
 		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets) > 0 || !p.Complete)
 	} else if b.Mode == Destroy && len(b.Targets) == 0 {
 		p.Outputs = outputChanges(b.State.Snapshot, &config.Evaluation{}, false)
+	}
+}
+
+// review lets clients look at their actions together.
+func (b *builder) review(ctx context.Context) {
+	byProvider := map[string][]providers.Action{}
+	for _, a := range b.plan.Actions {
+		byProvider[a.Provider] = append(byProvider[a.Provider], a)
+	}
+	for _, p := range b.session.Providers() {
+		client, _ := b.session.Client(p)
+		reviewer, ok := client.(providers.Reviewer)
+		if actions := byProvider[p.String()]; ok && len(actions) > 0 {
+			for _, n := range reviewer.Review(ctx, actions) {
+				b.plan.Notices = append(b.plan.Notices, Notice{Provider: p.String(), Notice: n})
+			}
+		}
 	}
 }
 

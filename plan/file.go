@@ -315,8 +315,8 @@ func (f filePlan) plan() (*Plan, error) {
 		p.Outputs = append(p.Outputs, o)
 	}
 	for _, n := range p.Notices {
-		if n.Addr == (addr.Instance{}) {
-			return nil, errors.New("a notice has no address")
+		if (n.Addr == addr.Instance{}) == (n.Provider == "") {
+			return nil, errors.New("a notice must be about an object or a provider")
 		}
 	}
 	for n, a := range p.Actions {

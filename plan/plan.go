@@ -85,10 +85,19 @@ func (o OutputChange) Changed() bool {
 	return !o.Before.RawEquals(o.After)
 }
 
-// Notice is something that the reviewer should know about an object.
+// Notice is something that the reviewer should know about an object, or about a provider's actions as a whole.
 type Notice struct {
-	Addr addr.Instance
+	Addr     addr.Instance `json:"Addr,omitzero"`      // zero: it is about Provider
+	Provider string        `json:"provider,omitempty"` // addr.Provider text; "" with an Addr
 	providers.Notice
+}
+
+// About names what the notice is about, without the attribute.
+func (n Notice) About() string {
+	if n.Provider != "" {
+		return "provider " + n.Provider
+	}
+	return n.Addr.String()
 }
 
 // Expectation is a precondition and the provider that can check it.

@@ -40,7 +40,7 @@ func (p *Plan) String() string {
 		}
 	}
 	for _, n := range p.Notices {
-		fmt.Fprintf(&out, "%s %s: %s\n", n.Level, n.Addr, n.Summary)
+		fmt.Fprintf(&out, "%s %s: %s\n", n.Level, n.About(), n.Summary)
 	}
 	for _, s := range p.Pending {
 		fmt.Fprintf(&out, "pending %s\n", s)

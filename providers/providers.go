@@ -79,6 +79,13 @@ type Readier interface {
 	Ready(ctx context.Context, actions []Action) error
 }
 
+// Reviewer is an optional ability of a Client: to say what only the plan as a whole shows, such as funds that don't suffice for
+// all of it, or how long it will take. It gets the client's actions, ordered and numbered; it is asked only if there are any.
+// A notice's Attr is one of the provider block. SIDE EFFECTS: none.
+type Reviewer interface {
+	Review(ctx context.Context, actions []Action) []Notice
+}
+
 // Linker is an optional ability of a Client: the address of a page where people can look at an object, or "".
 type Linker interface {
 	Link(typ string, value cty.Value) string

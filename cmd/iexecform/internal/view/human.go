@@ -347,7 +347,7 @@ func (h *Human) planNotices(b *bytes.Buffer, notices []plan.Notice) {
 
 func (h *Human) notice(b *bytes.Buffer, n plan.Notice) {
 	if n.Level == providers.Warning {
-		at := n.Addr.String()
+		at := n.About()
 		if n.Attr != "" {
 			at += "." + n.Attr
 		}
@@ -358,7 +358,7 @@ func (h *Human) notice(b *bytes.Buffer, n plan.Notice) {
 		b.WriteByte('\n')
 		return
 	}
-	fmt.Fprintf(b, "  - %s: %s\n", n.Addr, n.Summary)
+	fmt.Fprintf(b, "  - %s: %s\n", n.About(), n.Summary)
 	if n.Detail != "" {
 		b.WriteString(wrap(n.Detail, h.Width, "    ") + "\n")
 	}

@@ -91,7 +91,7 @@ func (l *Lines) Plan(p *plan.Plan, _ bool) error {
 		if n.Level != providers.Info {
 			level = "warn"
 		}
-		l.line(level, fmt.Sprintf("%s: %s", n.Addr, n.Summary), "notice", map[string]any{"notice": n})
+		l.line(level, fmt.Sprintf("%s: %s", n.About(), n.Summary), "notice", map[string]any{"notice": n})
 	}
 	c := p.Count()
 	text := countText(c.Changes, "to add", "to adopt", "to change", "to replace", "to destroy", "to forget")
