@@ -36,22 +36,20 @@ func Encode(s *Snapshot) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// Decode reads what Encode wrote. Raw values of the result are compact JSON. Errors are a *NewerError or a
-// *DamagedError.
+// Decode reads what Encode wrote. The attributes of the result lie in b, which must not be changed afterwards, and have its
+// white space. Errors are a *NewerError or a *DamagedError.
 func Decode(b []byte) (*Snapshot, error) {
 	if _, err := DecodeEnvelope(b); err != nil {
 		return nil, err
 	}
 	s := new(Snapshot)
-	if err := jsonv2.Unmarshal(b, s, jsonv2.RejectUnknownMembers(true)); err != nil {
+	objects := jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(objectReader(b)))
+	if err := jsonv2.Unmarshal(b, s, jsonv2.RejectUnknownMembers(true), objects); err != nil {
 		return nil, damaged(b, err)
 	}
 	for a, o := range s.Resources {
 		if o == nil || !isObject(o.Attributes) {
 			return nil, damagedAt(b, max(0, bytes.Index(b, []byte(a.String()))), fmt.Errorf("attributes of %s are not a JSON object", a))
-		}
-		if err := compact(&o.Attributes); err != nil {
-			return nil, damaged(b, err)
 		}
 	}
 	for name, o := range s.Outputs {
@@ -61,6 +59,49 @@ func Decode(b []byte) (*Snapshot, error) {
 		s.Outputs[name] = o
 	}
 	return s, nil
+}
+
+// objectReader reads the objects of an encoded snapshot without copying their attributes, which are most of it.
+func objectReader(b []byte) func(*jsontext.Decoder, *Object) error {
+	providers := map[string]string{} // equal texts are kept once
+	return func(d *jsontext.Decoder, o *Object) error {
+		if t, err := d.ReadToken(); err != nil {
+			return err
+		} else if t.Kind() != '{' {
+			return errors.New("not a JSON object")
+		}
+		for d.PeekKind() == '"' {
+			name, err := d.ReadToken()
+			if err != nil {
+				return err
+			}
+			switch key := name.String(); key {
+			case "provider":
+				if err = jsonv2.UnmarshalDecode(d, &o.Provider); err == nil {
+					if _, ok := providers[o.Provider]; !ok {
+						providers[o.Provider] = o.Provider
+					}
+					o.Provider = providers[o.Provider]
+				}
+			case "schema_version":
+				err = jsonv2.UnmarshalDecode(d, &o.SchemaVersion)
+			case "attributes":
+				var value jsontext.Value
+				value, err = d.ReadValue()
+				end := int(d.InputOffset())
+				o.Attributes = b[end-len(value) : end : end]
+			case "dependencies":
+				err = jsonv2.UnmarshalDecode(d, &o.Dependencies)
+			default:
+				err = fmt.Errorf("unknown member %q", key)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		_, err := d.ReadToken()
+		return err
+	}
 }
 
 // Envelope is what tells one snapshot from another.

@@ -112,7 +112,7 @@ func TestEncodeCanonical(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := decoded.Resources[instance(t, `iexec_apporder.o["a<b"]`)].Attributes; string(got) !=
+	if got := decoded.Resources[instance(t, `iexec_apporder.o["a<b"]`)].Attributes; strings.Join(strings.Fields(string(got)), "") !=
 		`{"live":[{"salt":"0x2","sign":"0x1"}],"none":null,"ratio":1.50,"tag":[],"volume":123456789012345678901234567890}` {
 		t.Errorf("attributes = %s", got)
 	}

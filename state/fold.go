@@ -150,7 +150,7 @@ func (f *folding) merge(a *addr.Instance, patch *Object) error {
 
 func (o *Object) equal(p *Object) bool {
 	return o.Provider == p.Provider && o.SchemaVersion == p.SchemaVersion &&
-		string(o.Attributes) == string(p.Attributes) && slices.Equal(o.Dependencies, p.Dependencies)
+		sameJSON(o.Attributes, p.Attributes) && slices.Equal(o.Dependencies, p.Dependencies)
 }
 
 // note keeps the last data of each key at the place of its first.

@@ -69,7 +69,7 @@ func count(loaded *state.Loaded) int {
 	if o == nil {
 		return 0
 	}
-	n, _ := strconv.Atoi(strings.Trim(string(o.Attributes), `{"n:}`))
+	n, _ := strconv.Atoi(strings.Trim(string(o.Attributes), "{}\"n: \n"))
 	return n
 }
 
