@@ -143,44 +143,8 @@ func Sign(t testing.TB, signer poco.Account, k *poco.Kind, o poco.Order) poco.Si
 // workerpool once, deposits the price, makes a deal.
 func Buy(t testing.TB, n *localnet.Network, app poco.SignedOrder, volume uint64) error {
 	t.Helper()
-	ctx, client, info := t.Context(), Client(t, n), n.Info()
-	buyer, pool := poco.DevAccounts()[Buyer], poco.DevAccounts()[WorkerpoolOwner]
-	workerpool := createWorkerpool(t, n, client, pool)
-
-	request, supply := poco.RequestOrder.Zero(), poco.WorkerpoolOrder.Zero()
-	supply["workerpool"] = workerpool.Hex()
-	for name, value := range map[string]string{
-		"app": app.Order["app"], "appmaxprice": app.Order["appprice"], "workerpool": workerpool.Hex(),
-		"requester": buyer.Address.Hex(), "beneficiary": buyer.Address.Hex(),
-	} {
-		request[name] = value
-	}
-	for _, o := range []poco.Order{request, supply} {
-		o["volume"], o["tag"], o["salt"] = strconv.FormatUint(volume, 10), app.Order["tag"], salt()
-	}
-	data, err := poco.PackMatchOrders(app, poco.SignedOrder{Order: poco.DatasetOrder.Zero()},
-		Sign(t, pool, poco.WorkerpoolOrder, supply), Sign(t, buyer, poco.RequestOrder, request))
-	if err != nil {
-		return err
-	}
-
-	price, ok := new(big.Int).SetString(app.Order["appprice"], 10)
-	if !ok {
-		return fmt.Errorf("buy: appprice %q is not an integer", app.Order["appprice"])
-	}
-	if cost := price.Mul(price, new(big.Int).SetUint64(volume)); cost.Sign() > 0 {
-		deposit, err := poco.TokenABI().Pack("approveAndCall", info.Hub, cost, []byte{})
-		if err != nil {
-			return err
-		}
-		if _, err := send(ctx, client, buyer.Key, info.RLC, deposit); err != nil {
-			return fmt.Errorf("deposit the price: %w", err)
-		}
-	}
-	if _, err := send(ctx, client, buyer.Key, info.Hub, data); err != nil {
-		return fmt.Errorf("match orders: %w", err)
-	}
-	return nil
+	_, err := Fill(t, n, poco.AppOrder, app, volume)
+	return err
 }
 
 // createWorkerpool creates the buyer's workerpool if it isn't there yet.
