@@ -51,54 +51,6 @@ func (app) table() *schema.Table {
 	}
 }
 
-// ownersOf reads the owners of entries of the app registry, in one call. The zero address: not registered.
-func (c *client) ownersOf(ctx context.Context, apps []common.Address) ([]common.Address, error) {
-	if len(apps) == 0 {
-		return nil, nil
-	}
-	registry, err := c.registry(ctx)
-	if err != nil {
-		return nil, err
-	}
-	calls := make([]chain.Call, len(apps))
-	for i, a := range apps {
-		calls[i] = chain.Call{To: registry, Data: pack(poco.RegistryABI().Pack("ownerOf", poco.TokenID(a)))}
-	}
-	owners := make([]common.Address, len(apps))
-	for i, r := range c.chain.Calls(ctx, calls) {
-		var revert *chain.RevertError
-		switch {
-		case errors.As(r.Err, &revert): // ERC-721: nonexistent token
-		case r.Err != nil:
-			return nil, r.Err
-		default:
-			owners[i] = common.BytesToAddress(r.Data)
-		}
-	}
-	return owners, nil
-}
-
-func (c *client) rememberOwner(app, owner common.Address) {
-	c.mu.Lock()
-	c.owners[app] = owner
-	c.mu.Unlock()
-}
-
-// ownerOf is the owner of an app that was read or planned in this run.
-func (c *client) ownerOf(app common.Address) (common.Address, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	owner, ok := c.owners[app]
-	return owner, ok
-}
-
-// registered reports whether an app with a known owner is on chain already, rather than only planned.
-func (c *client) registered(app common.Address) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.unborn[app]
-}
-
 // read reads the owners; the rest can't change.
 func (app) read(ctx context.Context, c *client, reqs []providers.ReadRequest) []providers.ReadResult {
 	if err := c.pin(ctx); err != nil {
@@ -108,7 +60,7 @@ func (app) read(ctx context.Context, c *client, reqs []providers.ReadRequest) []
 	for i, r := range reqs {
 		addresses[i] = object{r.Prior}.address("address")
 	}
-	owners, err := c.ownersOf(ctx, addresses)
+	owners, err := c.ownersOf(ctx, poco.AppEntry, addresses)
 	if err != nil {
 		return fail(len(reqs), providers.ReadResult{Err: err})
 	}
@@ -204,7 +156,7 @@ func (p *appPlan) desire(ctx context.Context, c *client) error {
 
 // planApps decides on the apps whose fields are complete; what it needs from the chain it reads in one call.
 func (c *client) planApps(ctx context.Context, todo []*appPlan) {
-	registry, err := c.registry(ctx)
+	registry, err := c.registryOf(ctx, poco.AppEntry)
 	if err != nil {
 		for _, p := range todo {
 			p.result.Err = err
@@ -238,7 +190,7 @@ func (c *client) planApps(ctx context.Context, todo []*appPlan) {
 	for i, p := range lookup {
 		addresses[i] = p.address
 	}
-	owners, err := c.ownersOf(ctx, addresses)
+	owners, err := c.ownersOf(ctx, poco.AppEntry, addresses)
 	for i, p := range lookup {
 		if err != nil {
 			p.result.Err = err
@@ -404,7 +356,7 @@ func doDeploy(ctx context.Context, c *client, req providers.DoRequest) (json.Raw
 		return nil, err
 	}
 	there := func() (bool, error) {
-		owners, err := c.ownersOf(ctx, []common.Address{p.Address})
+		owners, err := c.ownersOf(ctx, poco.AppEntry, []common.Address{p.Address})
 		if err != nil || owners[0] == (common.Address{}) {
 			return false, err
 		}
@@ -446,14 +398,14 @@ func doTransfer(ctx context.Context, c *client, req providers.DoRequest) (json.R
 	if err := unmarshal(req.Action, &p); err != nil {
 		return nil, err
 	}
-	owners, err := c.ownersOf(ctx, []common.Address{p.App})
+	owners, err := c.ownersOf(ctx, poco.AppEntry, []common.Address{p.App})
 	if err != nil || owners[0] == p.To {
 		return nil, err
 	}
 	if c.sender == nil {
 		return nil, c.walletErr
 	}
-	registry, err := c.registry(ctx)
+	registry, err := c.registryOf(ctx, poco.AppEntry)
 	if err != nil {
 		return nil, err
 	}
@@ -491,7 +443,7 @@ func checkOwner(ctx context.Context, c *client, ps []providers.Precondition) []e
 		}
 		apps[i] = want[i].App
 	}
-	owners, err := c.ownersOf(ctx, apps)
+	owners, err := c.ownersOf(ctx, poco.AppEntry, apps)
 	if err != nil {
 		return fail(len(ps), err)
 	}

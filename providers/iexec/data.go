@@ -78,7 +78,7 @@ func (chainData) table() *schema.Table {
 }
 
 func (chainData) readData(ctx context.Context, c *client, req providers.DataRequest) (providers.DataResult, error) {
-	registry, err := c.registry(ctx)
+	registry, err := c.registryOf(ctx, poco.AppEntry)
 	if err != nil {
 		return providers.DataResult{}, err
 	}

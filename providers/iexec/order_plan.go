@@ -117,7 +117,7 @@ func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) 
 			ask = append(ask, a)
 		}
 	}
-	owners, err := c.ownersOf(ctx, ask)
+	owners, err := c.ownersOf(ctx, o.kind.Entry(), ask)
 	if err != nil {
 		return err
 	}

@@ -143,13 +143,13 @@ type client struct {
 	known     map[string]resourceType
 	data      map[string]dataType
 
-	registry func(context.Context) (common.Address, error) // AppRegistry of the hub, read once
-	pinned   func(context.Context) (chain.Head, error)     // read once
-	fees     func(context.Context) (chain.Fees, error)     // read once
+	registries func(context.Context) ([]common.Address, error) // of the hub, in order of poco.EntryKinds; read once
+	pinned     func(context.Context) (chain.Head, error)       // read once
+	fees       func(context.Context) (chain.Fees, error)       // read once
 
 	mu       sync.Mutex
-	owners   map[common.Address]common.Address // of apps, as read or as planned in this run
-	unborn   map[common.Address]bool           // apps that this run plans to deploy
+	owners   map[common.Address]common.Address // of entries, as read or as planned in this run
+	unborn   map[common.Address]bool           // entries that this run plans to deploy
 	listings map[string]listingFunc            // of the market, by kind and owner: read once
 	signed   map[common.Hash]string            // signatures made in this run
 	observed map[addr.Instance][]*signed       // signed orders as read in this run
@@ -184,17 +184,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	if err := c.openWallet(cfg, req); err != nil {
 		return nil, err
 	}
-	c.registry = once(func(ctx context.Context) (common.Address, error) {
-		out := c.chain.Calls(ctx, []chain.Call{{To: c.Hub, Data: pack(poco.HubABI().Pack("appregistry"))}})[0]
-		var revert *chain.RevertError
-		switch {
-		case out.Err == nil && len(out.Data) == 32:
-			return common.BytesToAddress(out.Data), nil
-		case out.Err == nil || errors.As(out.Err, &revert):
-			return common.Address{}, providers.At("hub", fmt.Errorf("there is no PoCo hub at %s on chain %d: correct hub, or the chain that rpc_url reaches", c.Hub, c.ID))
-		}
-		return common.Address{}, out.Err
-	})
+	c.registries = once(c.readRegistries)
 	c.pinned = once(func(ctx context.Context) (chain.Head, error) { return c.chain.Pin(ctx) })
 	c.begin(ctx, req.Expect)
 	c.fees = once(func(ctx context.Context) (chain.Fees, error) { return c.chain.GasPrice(ctx) })
@@ -329,7 +319,7 @@ func (c *client) Identity(ctx context.Context) (map[string]string, error) {
 		case 1:
 			genesis, genesisErr = c.chain.Genesis(ctx)
 		case 2:
-			_, hubErr = c.registry(ctx)
+			_, hubErr = c.registries(ctx)
 		}
 	})
 	if idErr != nil {

@@ -105,16 +105,6 @@ var (
 		aggregate.Inputs = []entry{calls}
 		return build(aggregate)
 	})
-
-	appInitABI = sync.OnceValue(func() *abi.ABI {
-		return build(fn("initialize", "string name,string type,bytes multiaddr,bytes32 checksum,bytes mrenclave"))
-	})
-	datasetInitABI = sync.OnceValue(func() *abi.ABI {
-		return build(fn("initialize", "string name,bytes multiaddr,bytes32 checksum"))
-	})
-	workerpoolInitABI = sync.OnceValue(func() *abi.ABI {
-		return build(fn("initialize", "string description"))
-	})
 )
 
 // entry is one element of a JSON ABI: a method, an event, or an argument.
@@ -202,17 +192,17 @@ func mustPack(a *abi.ABI, method string, args ...any) []byte {
 
 // PackCreateApp is the call data of createApp on the AppRegistry.
 func PackCreateApp(owner common.Address, app App) []byte {
-	return mustPack(RegistryABI(), "createApp", owner, app.Name, app.Type, app.Multiaddr, app.Checksum, app.MREnclave)
+	return AppEntry.PackCreate(owner, app.Fields())
 }
 
 // PackCreateDataset is the call data of createDataset on the DatasetRegistry.
 func PackCreateDataset(owner common.Address, d Dataset) []byte {
-	return mustPack(RegistryABI(), "createDataset", owner, d.Name, d.Multiaddr, d.Checksum)
+	return DatasetEntry.PackCreate(owner, d.Fields())
 }
 
 // PackCreateWorkerpool is the call data of createWorkerpool on the WorkerpoolRegistry.
 func PackCreateWorkerpool(owner common.Address, w Workerpool) []byte {
-	return mustPack(RegistryABI(), "createWorkerpool", owner, w.Description)
+	return WorkerpoolEntry.PackCreate(owner, w.Fields())
 }
 
 // PackTransfer is the call data of safeTransferFrom on the registry that holds entry.
@@ -225,21 +215,11 @@ func TokenID(entry common.Address) *big.Int { return new(big.Int).SetBytes(entry
 
 // UnpackViewApp reads the hub's answer to viewApp.
 func UnpackViewApp(data []byte) (owner common.Address, app App, err error) {
-	var out struct {
-		App struct {
-			Owner     common.Address
-			Name      string
-			Type      string
-			Multiaddr []byte
-			Checksum  [32]byte
-			Mrenclave []byte
-		}
+	owner, f, _, err := AppEntry.UnpackView(data)
+	if err != nil {
+		return owner, app, err
 	}
-	if err := HubABI().UnpackIntoInterface(&out, "viewApp", data); err != nil {
-		return owner, app, fmt.Errorf("unpack viewApp: %w", err)
-	}
-	a := out.App
-	return a.Owner, App{Name: a.Name, Type: a.Type, Multiaddr: a.Multiaddr, Checksum: a.Checksum, MREnclave: a.Mrenclave}, nil
+	return owner, App{Name: string(f[0]), Type: string(f[1]), Multiaddr: f[2], Checksum: common.Hash(f[3]), MREnclave: f[4]}, nil
 }
 
 // Call is one call of Multicall3's aggregate3.

@@ -32,20 +32,25 @@ type Workerpool struct {
 	Description string
 }
 
-// Initializer is the call initialize(...) with which the registry creates the app.
-func (a App) Initializer() []byte {
-	return mustPack(appInitABI(), "initialize", a.Name, a.Type, a.Multiaddr, a.Checksum, a.MREnclave)
+// Fields is the app as the registry's kind has it.
+func (a App) Fields() EntryFields {
+	return EntryFields{[]byte(a.Name), []byte(a.Type), a.Multiaddr, a.Checksum[:], a.MREnclave}
 }
+
+// Fields is the dataset as the registry's kind has it.
+func (d Dataset) Fields() EntryFields { return EntryFields{[]byte(d.Name), d.Multiaddr, d.Checksum[:]} }
+
+// Fields is the workerpool as the registry's kind has it.
+func (w Workerpool) Fields() EntryFields { return EntryFields{[]byte(w.Description)} }
+
+// Initializer is the call initialize(...) with which the registry creates the app.
+func (a App) Initializer() []byte { return AppEntry.Initializer(a.Fields()) }
 
 // Initializer is the call initialize(...) with which the registry creates the dataset.
-func (d Dataset) Initializer() []byte {
-	return mustPack(datasetInitABI(), "initialize", d.Name, d.Multiaddr, d.Checksum)
-}
+func (d Dataset) Initializer() []byte { return DatasetEntry.Initializer(d.Fields()) }
 
 // Initializer is the call initialize(...) with which the registry creates the workerpool.
-func (w Workerpool) Initializer() []byte {
-	return mustPack(workerpoolInitABI(), "initialize", w.Description)
-}
+func (w Workerpool) Initializer() []byte { return WorkerpoolEntry.Initializer(w.Fields()) }
 
 // EntrySalt is the CREATE2 salt of a registry entry: keccak256(initializer, first owner).
 func EntrySalt(initializer []byte, firstOwner common.Address) common.Hash {
@@ -60,15 +65,15 @@ func EntryAddress(registry, firstOwner common.Address, initializer []byte) commo
 
 // Address is the app's address in the registry.
 func (a App) Address(registry, firstOwner common.Address) common.Address {
-	return EntryAddress(registry, firstOwner, a.Initializer())
+	return AppEntry.Address(registry, firstOwner, a.Fields())
 }
 
 // Address is the dataset's address in the registry.
 func (d Dataset) Address(registry, firstOwner common.Address) common.Address {
-	return EntryAddress(registry, firstOwner, d.Initializer())
+	return DatasetEntry.Address(registry, firstOwner, d.Fields())
 }
 
 // Address is the workerpool's address in the registry.
 func (w Workerpool) Address(registry, firstOwner common.Address) common.Address {
-	return EntryAddress(registry, firstOwner, w.Initializer())
+	return WorkerpoolEntry.Address(registry, firstOwner, w.Fields())
 }

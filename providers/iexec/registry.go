@@ -1,0 +1,94 @@
+package iexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// What the three registries know of their entries: who owns them. Owners are kept by address, as no two registries share one.
+
+// readRegistries asks the hub for its registries, in one request.
+func (c *client) readRegistries(ctx context.Context) ([]common.Address, error) {
+	var calls []chain.Call
+	for _, k := range poco.EntryKinds() {
+		calls = append(calls, chain.Call{To: c.Hub, Data: pack(poco.HubABI().Pack(k.Registry))})
+	}
+	var registries []common.Address
+	for _, out := range c.chain.Calls(ctx, calls) {
+		var revert *chain.RevertError
+		switch {
+		case out.Err == nil && len(out.Data) == 32:
+			registries = append(registries, common.BytesToAddress(out.Data))
+		case out.Err == nil || errors.As(out.Err, &revert):
+			return nil, providers.At("hub", fmt.Errorf("there is no PoCo hub at %s on chain %d: correct hub, or the chain that rpc_url reaches", c.Hub, c.ID))
+		default:
+			return nil, out.Err
+		}
+	}
+	return registries, nil
+}
+
+// registryOf is the hub's registry of a kind. The hub is asked once.
+func (c *client) registryOf(ctx context.Context, k *poco.EntryKind) (common.Address, error) {
+	registries, err := c.registries(ctx)
+	if err != nil {
+		return common.Address{}, err
+	}
+	return registries[slices.Index(poco.EntryKinds(), k)], nil
+}
+
+// ownersOf reads the owners of entries of a kind's registry, in one call. The zero address: not registered there.
+func (c *client) ownersOf(ctx context.Context, k *poco.EntryKind, entries []common.Address) ([]common.Address, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	registry, err := c.registryOf(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	calls := make([]chain.Call, len(entries))
+	for i, a := range entries {
+		calls[i] = chain.Call{To: registry, Data: pack(poco.RegistryABI().Pack("ownerOf", poco.TokenID(a)))}
+	}
+	owners := make([]common.Address, len(entries))
+	for i, r := range c.chain.Calls(ctx, calls) {
+		var revert *chain.RevertError
+		switch {
+		case errors.As(r.Err, &revert): // ERC-721: nonexistent token
+		case r.Err != nil:
+			return nil, r.Err
+		default:
+			owners[i] = common.BytesToAddress(r.Data)
+		}
+	}
+	return owners, nil
+}
+
+func (c *client) rememberOwner(entry, owner common.Address) {
+	c.mu.Lock()
+	c.owners[entry] = owner
+	c.mu.Unlock()
+}
+
+// ownerOf is the owner of an entry that was read or planned in this run.
+func (c *client) ownerOf(entry common.Address) (common.Address, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	owner, ok := c.owners[entry]
+	return owner, ok
+}
+
+// registered reports whether an entry with a known owner is on chain already, rather than only planned.
+func (c *client) registered(entry common.Address) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.unborn[entry]
+}
