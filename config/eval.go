@@ -178,7 +178,7 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 	}
 	values := e.context(n)
 	var bad bool
-	at.deps, bad = e.dependencies(n.refs, site{ctx: values})
+	at.deps, bad = e.dependencies(n.refs, Block{scope: values})
 	if bad || e.refsFailed(n.refs) {
 		at.failed = true
 		return
@@ -229,8 +229,8 @@ func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalConte
 	if n.body == nil {
 		block.Value = e.providerTable(n.provider).Null()
 	} else {
-		block.ctx = values
-		v := n.body.evaluate(block.ctx, n.id(), true, e.static, e.broken)
+		block.scope = values
+		v := n.body.evaluate(values, n.id(), true, e.static, e.broken)
 		e.diags = append(e.diags, v.diags...)
 		if at.failed = v.diags.HasErrors(); at.failed {
 			return
@@ -256,7 +256,7 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 	for _, n := range nodes {
 		if p := e.block(n); p != nil {
 			blocks = append(blocks, p)
-			batch = append(batch, p.instances...)
+			batch = joined(batch, p.instances)
 		}
 	}
 	var results []Result
@@ -287,6 +287,14 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 		}
 		at.value = p.value()
 	}
+}
+
+// joined is both lists, without a copy when the first is empty.
+func joined(a, b []Instance) []Instance {
+	if len(a) == 0 {
+		return b
+	}
+	return append(slices.Clip(a), b...)
 }
 
 // value is what references to the block see: an object or tuple when it is expanded. Instances without value are
@@ -380,19 +388,18 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 	at := &e.at[n.index]
 	p := &pending{node: n, keys: x.keys, values: make([]cty.Value, len(x.keys))}
 	shared, own := splitRefs(n.refs)
-	sharedDeps, sharedBad := e.dependencies(shared, site{ctx: ctx})
+	sharedDeps, sharedBad := e.dependencies(shared, Block{scope: ctx})
 	ready, places := make([]Instance, 0, len(x.keys)), make([]int, 0, len(x.keys)) // those whose references are there, and where in x.keys
-	p.instances, p.index = make([]Instance, 0, len(x.keys)), make([]int, 0, len(x.keys))
 	for i, key := range x.keys {
 		if !e.sel.hasKey(n, key) {
 			continue
 		}
 		inst := Instance{Addr: addr.Instance{Resource: n.address, Key: key}, Provider: n.provider}
 		at.instances = append(at.instances, inst.Addr)
-		inst.Block = Block{Range: n.rng, body: n.body, ctx: keyContext(ctx, key, x.value(i))}
+		inst.Block = Block{Range: n.rng, body: n.body, scope: ctx, key: key, each: x.value(i)}
 		deps, bad := sharedDeps, sharedBad
 		if len(own) > 0 {
-			ownDeps, ownBad := e.dependencies(own, site{key: key, ctx: inst.ctx})
+			ownDeps, ownBad := e.dependencies(own, inst.Block)
 			deps, bad = union(sharedDeps, ownDeps), bad || ownBad
 		}
 		inst.DependsOn = deps
@@ -407,6 +414,7 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 		ready, places = append(ready, inst), append(places, i)
 	}
 	var problems folder
+	p.instances, p.index = ready[:0], places[:0] // those without problems, in the same memory
 	for r, v := range e.bodies(n, ready) {
 		inst := ready[r]
 		if problems.add(v.diags); v.diags.HasErrors() {
@@ -433,7 +441,7 @@ func (e *evaluator) bodies(n *node, instances []Instance) []bodyValue {
 		wg.Go(func() {
 			for i := w; i < len(instances); i += workers {
 				inst := instances[i]
-				values[i] = n.body.evaluate(inst.ctx, n.name+inst.Addr.Key.String(), false, e.static, e.broken)
+				values[i] = n.body.evaluate(inst.context(), n.name+inst.Addr.Key.String(), false, e.static, e.broken)
 			}
 		})
 	}

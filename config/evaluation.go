@@ -47,9 +47,14 @@ type Block struct {
 	Sensitive []string  // names of the top-level attributes whose value was sensitive, sorted
 	Range     hcl.Range // of the block's header; the zero Range for an implied provider
 
-	body *body
-	ctx  *hcl.EvalContext
+	body  *body
+	scope *hcl.EvalContext // without each and count
+	key   addr.Key
+	each  cty.Value // each.value, for for_each
 }
+
+// context is what the block's expressions may name. It is made anew: keeping one for each instance takes too much memory.
+func (b Block) context() *hcl.EvalContext { return keyContext(b.scope, b.key, b.each) }
 
 // AttrRange is where an attribute ("name", or "block.name" in a nested block) is set, or else the block's header.
 func (b Block) AttrRange(name string) hcl.Range {
@@ -72,7 +77,7 @@ func (b Block) Diagnostic(severity hcl.DiagnosticSeverity, attr, summary, detail
 	}
 	if set, rng := b.body.find(attr); set != nil {
 		d.Subject, d.Context = set.expr.Range().Ptr(), rng.Ptr()
-		d.Expression, d.EvalContext = set.expr, b.ctx
+		d.Expression, d.EvalContext = set.expr, b.context()
 	}
 	return d
 }

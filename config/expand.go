@@ -161,12 +161,6 @@ func keyContext(parent *hcl.EvalContext, key addr.Key, value cty.Value) *hcl.Eva
 	return ctx
 }
 
-// site is where a reference is made: an instance's key, zero elsewhere, and the values that it may name.
-type site struct {
-	key addr.Key
-	ctx *hcl.EvalContext
-}
-
 // splitRefs separates the references that are the same for all instances from those that depend on the instance's key.
 // References of the expansion alone are neither.
 func splitRefs(refs []ref) (shared, own []ref) {
@@ -203,12 +197,12 @@ func (e *evaluator) expansionBad(n *node, ctx *hcl.EvalContext) bool {
 			refs = append(refs, r)
 		}
 	}
-	_, bad := e.dependencies(refs, site{ctx: ctx})
+	_, bad := e.dependencies(refs, Block{scope: ctx})
 	return bad
 }
 
-// dependencies is what references from a site amount to, sorted, and whether some of it is bad.
-func (e *evaluator) dependencies(refs []ref, at site) (deps []addr.Instance, bad bool) {
+// dependencies is what references from a block amount to, sorted, and whether some of it is bad.
+func (e *evaluator) dependencies(refs []ref, at Block) (deps []addr.Instance, bad bool) {
 	if e.static {
 		return nil, false
 	}
@@ -223,7 +217,7 @@ func (e *evaluator) dependencies(refs []ref, at site) (deps []addr.Instance, bad
 	return union(lists...), bad
 }
 
-func (e *evaluator) dependency(r ref, at site) ([]addr.Instance, bool) {
+func (e *evaluator) dependency(r ref, at Block) ([]addr.Instance, bool) {
 	to := &e.at[r.to.index]
 	if !r.to.instantiable() {
 		return to.deps, false
@@ -233,7 +227,7 @@ func (e *evaluator) dependency(r ref, at site) ([]addr.Instance, bool) {
 	case r.mode == refEach && !at.key.IsZero():
 		key, ok = at.key, true
 	case r.mode == refExpr:
-		key, ok = e.key(r, at.ctx)
+		key, ok = e.key(r, at.context())
 	}
 	if !ok {
 		return e.allOf(r.to), to.someBad
