@@ -1,0 +1,104 @@
+package config
+
+import (
+	"bytes"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
+)
+
+// Writing configuration. What is written means exactly the value: text as people read it ("1.5 RLC") is used only where
+// it reads back as the same value. What a block says by leaving an attribute out is left out. Source makes
+// the canonical style of the whole file.
+
+// WriteResource appends the resource block that has the value, of the table's ObjectType, and returns its body, in which
+// an attribute may be replaced, say by a reference. Null, computed and sensitive attributes and defaults are left out. The
+// provider is written when it has an alias.
+func WriteResource(f *hclwrite.File, t *schema.Table, r addr.Resource, p addr.Provider, v cty.Value) *hclwrite.Body {
+	body := appendBlock(f, "resource", r.Type, r.Name)
+	if p.Alias != "" {
+		body.SetAttributeRaw("provider", raw(p.String()))
+	}
+	writeAttrs(body, t.Attrs, v)
+	for _, b := range t.Blocks {
+		if inner := v.GetAttr(b.Name); !inner.IsNull() {
+			writeAttrs(body.AppendNewBlock(b.Name, nil).Body(), b.Attrs, inner)
+		}
+	}
+	return body
+}
+
+// WriteImport appends an import block.
+func WriteImport(f *hclwrite.File, to addr.Instance, id string) {
+	body := appendBlock(f, "import")
+	body.SetAttributeRaw("to", raw(to.String()))
+	body.SetAttributeValue("id", cty.StringVal(id))
+}
+
+// Source is the file in canonical style, one newline at its end.
+func Source(f *hclwrite.File) []byte {
+	return append(bytes.TrimRight(hclwrite.Format(f.Bytes()), "\n"), '\n')
+}
+
+// appendBlock appends a block with an empty line after it: to look whether one is needed before it would take time in
+// proportion to the file.
+func appendBlock(f *hclwrite.File, typ string, labels ...string) *hclwrite.Body {
+	body := f.Body().AppendNewBlock(typ, labels).Body()
+	f.Body().AppendNewline()
+	return body
+}
+
+func writeAttrs(body *hclwrite.Body, attrs []schema.Attr, v cty.Value) {
+	for i := range attrs {
+		a := &attrs[i]
+		value := v.GetAttr(a.Name)
+		if !a.Mode.Settable() || a.Sensitive || value.IsNull() || a.Default != cty.NilVal && value.RawEquals(a.Default) {
+			continue
+		}
+		if text, ok := readable(a, value); ok {
+			body.SetAttributeRaw(a.Name, raw(text))
+			continue
+		}
+		body.SetAttributeValue(a.Name, value)
+	}
+}
+
+// readable is the value as people read it, if that means the same value.
+func readable(a *schema.Attr, v cty.Value) (string, bool) {
+	if a.Format == nil {
+		return "", false
+	}
+	text := a.Format(v)
+	expr, diags := hclsyntax.ParseExpression([]byte(text), "", hcl.InitialPos)
+	if diags.HasErrors() {
+		return "", false
+	}
+	back, diags := expr.Value(nil)
+	if diags.HasErrors() || back.IsNull() {
+		return "", false
+	}
+	if a.Accepts != cty.NilType {
+		var err error
+		if back, err = convert.Convert(back, a.Accepts); err != nil {
+			return "", false
+		}
+	}
+	if a.Parse != nil {
+		var err error
+		if back, err = a.Parse(back); err != nil {
+			return "", false
+		}
+	}
+	return text, back.RawEquals(v)
+}
+
+// raw is text that is HCL already.
+func raw(text string) hclwrite.Tokens {
+	return hclwrite.Tokens{{Type: hclsyntax.TokenIdent, Bytes: []byte(text)}}
+}
