@@ -43,7 +43,7 @@ type Options struct {
 // Authenticator signs for a wallet.
 type Authenticator interface {
 	Address() common.Address
-	SignHash(ctx context.Context, digest common.Hash) ([]byte, error) // 65 bytes, v 27 or 28
+	SignTypedData(ctx context.Context, doc poco.TypedData) ([]byte, error) // 65 bytes, v 27 or 28
 }
 
 // Client is a client of one market for one chain. It is safe for concurrent use.

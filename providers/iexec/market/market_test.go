@@ -29,8 +29,8 @@ type wallet struct{ poco.Account }
 
 func (w wallet) Address() common.Address { return w.Account.Address }
 
-func (w wallet) SignHash(_ context.Context, digest common.Hash) ([]byte, error) {
-	return poco.Sign(w.Key, digest)
+func (w wallet) SignTypedData(_ context.Context, doc poco.TypedData) ([]byte, error) {
+	return poco.Sign(w.Key, doc.Digest())
 }
 
 // proxy stands before the market; its hook may answer a request, or fail it after the market has answered.

@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -19,7 +17,6 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
@@ -147,74 +144,21 @@ func (c *Client) Get(ctx context.Context, k *poco.Kind, hash common.Hash) (*Row,
 
 // ListByOwner returns all open orders of a kind that owner signed, restricted ones too, in the market's order. SIDE EFFECTS: none.
 func (c *Client) ListByOwner(ctx context.Context, k *poco.Kind, owner common.Address) ([]Row, error) {
-	op := "list " + k.Path + " of " + owner.Hex()
-	// The list has no snapshot: what is published or unpublished meanwhile shifts the pages, and count doesn't add up.
-	for range 3 {
-		rows, count, err := c.list(ctx, op, k, owner)
-		if err != nil {
-			return nil, err
-		}
-		if len(rows) == count {
-			return rows, nil
-		}
-		c.opts.Log.Debug("market: list changed while it was read", "op", op, "rows", len(rows), "count", count)
-	}
-	return nil, &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "pages that don't add up to its count; orders of this wallet are being published or unpublished: try again"}
-}
-
-// list reads all pages: the first, then as many as count says, several at a time.
-func (c *Client) list(ctx context.Context, op string, k *poco.Kind, owner common.Address) ([]Row, int, error) {
-	first, count, err := c.page(ctx, op, k, owner, 0)
-	if err != nil {
-		return nil, 0, err
-	}
-	pages := make([][]Row, max((min(count, 1_000_000)+pageSize-1)/pageSize, 1))
-	pages[0] = first
-	counts := make([]int, len(pages))
-	counts[0] = count
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	for i := 1; i < len(pages); i++ {
-		g.Go(func() (err error) {
-			pages[i], counts[i], err = c.page(ctx, op, k, owner, i)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, 0, err
-	}
-	if len(pages) == 1 {
-		return first, count, nil
-	}
-	seen := make(map[common.Hash]bool, count)
-	rows := slices.DeleteFunc(slices.Concat(pages...), func(r Row) bool {
-		double := seen[r.OrderHash]
-		seen[r.OrderHash] = true
-		return double
-	})
-	return rows, counts[len(counts)-1], nil
-}
-
-func (c *Client) page(ctx context.Context, op string, k *poco.Kind, owner common.Address, index int) ([]Row, int, error) {
-	query := url.Values{"pageSize": {strconv.Itoa(pageSize)}, "pageIndex": {strconv.Itoa(index)}}
+	filter := url.Values{}
 	// Without "any" a restriction filter hides every restricted order.
 	for _, f := range []string{"app", "dataset", "workerpool", "requester"} {
-		query.Set(f, "any")
+		filter.Set(f, "any")
 	}
-	query.Del(k.Resource)
+	filter.Del(k.Resource)
 	if k == poco.RequestOrder {
 		for _, f := range []string{"app", "dataset"} {
-			query.Del(f)
+			filter.Del(f)
 		}
-		query.Set("requester", owner.Hex())
+		filter.Set("requester", owner.Hex())
 	} else {
-		query.Set(k.Resource+"Owner", owner.Hex())
+		filter.Set(k.Resource+"Owner", owner.Hex())
 	}
-	page := pageJSON{kind: k}
-	if err := c.get(ctx, op, "/"+k.Path, query, &page); err != nil {
-		return nil, 0, err
-	}
-	return page.rows, page.count, nil
+	return c.Query(ctx, k, filter, 0)
 }
 
 // write performs one authorized request. Its error says whether it was refused (for good), or is unclear.
@@ -274,12 +218,12 @@ func (c *Client) authorize(ctx context.Context, op string, auth Authenticator) (
 	if out.Data.Message.Challenge == "" {
 		return "", &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "a challenge without text"}
 	}
-	digest := poco.MarketChallengeDigest(c.domain.ChainID, out.Data.Message.Challenge)
-	sig, err := auth.SignHash(ctx, digest)
+	doc := poco.MarketChallenge(c.domain.ChainID, out.Data.Message.Challenge)
+	sig, err := auth.SignTypedData(ctx, doc)
 	if err != nil {
 		return "", fmt.Errorf("%s: sign the market's challenge: %w", op, err)
 	}
-	return poco.MarketAuthorization(digest, sig, auth.Address()), nil
+	return poco.MarketAuthorization(doc.Digest(), sig, auth.Address()), nil
 }
 
 func isRefused(err error) bool {
@@ -348,40 +292,12 @@ type pageJSON struct {
 	count int
 }
 
-func (p *pageJSON) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	p.rows, p.count = nil, -1
-	err := object(dec, func(name string) error {
-		switch name {
-		case "orders":
-			return p.orders(dec)
-		case "count":
-			value, err := scalar(dec)
-			if err != nil {
-				return err
-			}
-			p.count, err = strconv.Atoi(fmt.Sprint(value))
-			return err
-		}
-		return dec.SkipValue()
-	})
-	if err == nil && p.count < 0 {
-		err = errors.New("a list without count")
-	}
-	return err
-}
-
-func (p *pageJSON) orders(dec *jsontext.Decoder) error {
-	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '[' {
-		return errors.Join(err, errors.New("orders is not an array"))
-	}
+func (p *pageJSON) UnmarshalJSONFrom(dec *jsontext.Decoder) (err error) {
 	row := rowJSON{kind: p.kind}
-	for dec.PeekKind() != ']' {
-		if err := row.UnmarshalJSONFrom(dec); err != nil {
-			return err
-		}
-		p.rows = append(p.rows, row.row)
-	}
-	_, err := dec.ReadToken()
+	p.rows, p.count, err = list(dec, "orders", func() (Row, error) {
+		err := row.UnmarshalJSONFrom(dec)
+		return row.row, err
+	})
 	return err
 }
 
