@@ -244,12 +244,12 @@ func (w *world) opensItsKeystore(c *cli) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	digest := crypto.Keccak256Hash([]byte("digest"))
-	sign, err := signer.SignHash(w.t.Context(), digest)
+	text := []byte("text")
+	sign, err := signer.SignText(w.t.Context(), text)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if by, err := poco.Recover(digest, sign); err != nil || by != account.Address {
+	if by, err := poco.Recover(poco.PersonalDigest(text), sign); err != nil || by != account.Address {
 		w.t.Errorf("the key of the CLI's keystore signs as %s (%v), want %s", by, err, account.Address)
 	}
 }

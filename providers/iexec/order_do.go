@@ -53,7 +53,7 @@ func patchOrder(hash common.Hash, set map[string]any) json.RawMessage {
 
 // doSign makes the signature. SIDE EFFECTS: none outside; the signed order is remembered before it is shown to anyone.
 func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMessage, error) {
-	p, _, err := c.orderAction(req.Action)
+	p, k, err := c.orderAction(req.Action)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,11 @@ func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMe
 	if err != nil {
 		return nil, err
 	}
-	sign, err := signer.SignHash(ctx, p.Hash)
+	doc, err := c.Domain().OrderDocument(k, p.Order)
+	if err != nil {
+		return nil, err
+	}
+	sign, err := signer.SignTypedData(ctx, doc)
 	if err != nil {
 		return nil, fmt.Errorf("sign order %s: %w", p.Hash, err)
 	}

@@ -14,11 +14,16 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
-// Signer signs for one account. It is safe for concurrent use.
+// Signer signs for one account. It gets what is to be signed, not its digest, because signers that show people what they sign
+// refuse bare digests; one that signs digests, as a KMS does, is given doc.Digest(), poco.PersonalDigest(message) and
+// types.Signer.Hash(tx). A signer that doesn't want to sign, for now, returns a *providers.HeldError. It is safe for
+// concurrent use.
 type Signer interface {
 	Address() common.Address
-	// SignHash signs a digest: 65 bytes r, s, v with v 27 or 28.
-	SignHash(ctx context.Context, digest common.Hash) ([]byte, error)
+	// SignTypedData signs an EIP-712 document: 65 bytes r, s, v with v 27 or 28.
+	SignTypedData(ctx context.Context, doc poco.TypedData) ([]byte, error)
+	// SignText signs a personal message (EIP-191): 65 bytes r, s, v with v 27 or 28.
+	SignText(ctx context.Context, message []byte) ([]byte, error)
 	// SignTx returns the transaction with the account's signature for that chain.
 	SignTx(ctx context.Context, tx *types.Transaction, chainID *big.Int) (*types.Transaction, error)
 }
@@ -37,9 +42,14 @@ func NewKeySigner(key *ecdsa.PrivateKey) *KeySigner {
 // Address is the account.
 func (s *KeySigner) Address() common.Address { return s.address }
 
-// SignHash implements Signer.
-func (s *KeySigner) SignHash(_ context.Context, digest common.Hash) ([]byte, error) {
-	return poco.Sign(s.key, digest)
+// SignTypedData implements Signer.
+func (s *KeySigner) SignTypedData(_ context.Context, doc poco.TypedData) ([]byte, error) {
+	return poco.Sign(s.key, doc.Digest())
+}
+
+// SignText implements Signer.
+func (s *KeySigner) SignText(_ context.Context, message []byte) ([]byte, error) {
+	return poco.Sign(s.key, poco.PersonalDigest(message))
 }
 
 // SignTx implements Signer.

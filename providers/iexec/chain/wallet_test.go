@@ -122,12 +122,12 @@ func TestOpenWallet(t *testing.T) {
 			if err != nil || s.Address() != w.Address() {
 				t.Fatalf("signer %v, %v", s, err)
 			}
-			digest := common.HexToHash("0x1234")
-			sig, err := s.SignHash(t.Context(), digest)
+			text := []byte("text")
+			sig, err := s.SignText(t.Context(), text)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if by, err := poco.Recover(digest, sig); err != nil || by != w.Address() || sig[64] < 27 {
+			if by, err := poco.Recover(poco.PersonalDigest(text), sig); err != nil || by != w.Address() || sig[64] < 27 {
 				t.Errorf("signed by %s, %v", by, err)
 			}
 		})

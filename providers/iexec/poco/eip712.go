@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"strconv"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
@@ -79,11 +80,14 @@ func (d Domain) OperationHash(k *Kind, o Order, op uint8) (common.Hash, error) {
 }
 
 // TypedData is an EIP-712 document as eth_signTypedData_v4 takes it: what a reviewer reads and an external signer signs.
+// Those of this package know their digest.
 type TypedData struct {
 	Types       map[string][]TypedField `json:"types"`
 	PrimaryType string                  `json:"primaryType"`
 	Domain      map[string]any          `json:"domain"`
-	Message     map[string]string       `json:"message"`
+	Message     map[string]any          `json:"message"`
+
+	digest common.Hash
 }
 
 // TypedField is one member of a type in TypedData.
@@ -92,24 +96,52 @@ type TypedField struct {
 	Type string `json:"type"`
 }
 
-// TypedData returns the document whose digest is OrderHash. The order is not checked.
-func (d Domain) TypedData(k *Kind, o Order) TypedData {
-	fields := make([]TypedField, len(k.Fields))
-	message := make(map[string]string, len(k.Fields))
-	for i, f := range k.Fields {
-		fields[i] = TypedField(f)
-		message[f.Name] = o[f.Name]
+// Digest is what a signer that signs digests is given.
+func (t TypedData) Digest() common.Hash { return t.digest }
+
+// OrderDocument is the document whose digest is OrderHash.
+func (d Domain) OrderDocument(k *Kind, o Order) (TypedData, error) {
+	digest, err := d.OrderHash(k, o)
+	if err != nil {
+		return TypedData{}, err
 	}
+	return d.document(k.Name, map[string][]TypedField{k.Name: k.members()}, k.message(o), digest), nil
+}
+
+// OperationDocument is the document whose digest is OperationHash (op is OpSign or OpClose).
+func (d Domain) OperationDocument(k *Kind, o Order, op uint8) (TypedData, error) {
+	digest, err := d.OperationHash(k, o, op)
+	if err != nil {
+		return TypedData{}, err
+	}
+	name := k.Name + "Operation"
+	types := map[string][]TypedField{k.Name: k.members(), name: {{"order", k.Name}, {"operation", "uint256"}}}
+	return d.document(name, types, map[string]any{"order": k.message(o), "operation": strconv.Itoa(int(op))}, digest), nil
+}
+
+func (d Domain) document(primary string, types map[string][]TypedField, message map[string]any, digest common.Hash) TypedData {
+	types["EIP712Domain"] = []TypedField{{"name", "string"}, {"version", "string"}, {"chainId", "uint256"}, {"verifyingContract", "address"}}
 	return TypedData{
-		Types: map[string][]TypedField{
-			"EIP712Domain": {{"name", "string"}, {"version", "string"}, {"chainId", "uint256"}, {"verifyingContract", "address"}},
-			k.Name:         fields,
-		},
-		PrimaryType: k.Name,
+		Types: types, PrimaryType: primary, Message: message, digest: digest,
 		Domain: map[string]any{
 			"name": domainName, "version": domainVersion,
 			"chainId": json.Number(d.ChainID.String()), "verifyingContract": d.Hub.Hex(),
 		},
-		Message: message,
 	}
+}
+
+func (k *Kind) members() []TypedField {
+	fields := make([]TypedField, len(k.Fields))
+	for i, f := range k.Fields {
+		fields[i] = TypedField(f)
+	}
+	return fields
+}
+
+func (k *Kind) message(o Order) map[string]any {
+	message := make(map[string]any, len(k.Fields))
+	for _, f := range k.Fields {
+		message[f.Name] = o[f.Name]
+	}
+	return message
 }

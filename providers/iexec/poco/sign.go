@@ -2,6 +2,7 @@ package poco
 
 import (
 	"crypto/ecdsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -62,6 +63,20 @@ func MarketChallengeDigest(chainID *big.Int, challenge string) common.Hash {
 	text := crypto.Keccak256Hash([]byte(challenge))
 	message := crypto.Keccak256Hash(challengeTypeHash[:], text[:])
 	return crypto.Keccak256Hash([]byte{0x19, 0x01}, sep[:], message[:])
+}
+
+// MarketChallenge is the document of a challenge of the market, with the digest MarketChallengeDigest.
+func MarketChallenge(chainID *big.Int, challenge string) TypedData {
+	return TypedData{
+		Types: map[string][]TypedField{
+			"EIP712Domain": {{"name", "string"}, {"version", "string"}, {"chainId", "uint256"}},
+			"Challenge":    {{"challenge", "string"}},
+		},
+		PrimaryType: "Challenge",
+		Domain:      map[string]any{"name": "iExec Gateway", "version": "1", "chainId": json.Number(chainID.String())},
+		Message:     map[string]any{"challenge": challenge},
+		digest:      MarketChallengeDigest(chainID, challenge),
+	}
 }
 
 // MarketAuthorization is the Authorization header that answers a challenge: digest_signature_address.

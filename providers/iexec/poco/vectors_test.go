@@ -76,25 +76,41 @@ func TestOrdersVectors(t *testing.T) {
 		checkSign(t, i, e.PrivateKey, e.Signer, closing, e.CloseOperationSign)
 
 		// The document for external signers has the same digest, by go-ethereum's own EIP-712.
-		text, err := json.Marshal(d.TypedData(k, o))
+		doc, err := d.OrderDocument(k, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var doc apitypes.TypedData
-		if err := json.Unmarshal(text, &doc); err != nil {
+		equal(t, i, "order document's digest", doc.Digest(), hash)
+		equal(t, i, "order document's digest by go-ethereum", digestOf(t, doc), hash)
+		if doc, err = d.OperationDocument(k, o, OpClose); err != nil {
 			t.Fatal(err)
 		}
-		digest, _, err := apitypes.TypedDataAndHash(doc)
-		if err != nil {
-			t.Fatalf("%d: %v", i, err)
-		}
-		equal(t, i, "typed data digest", common.BytesToHash(digest), e.OrderHash)
+		equal(t, i, "operation document's digest", doc.Digest(), closing)
+		equal(t, i, "operation document's digest by go-ethereum", digestOf(t, doc), closing)
 	}
 	for _, k := range Kinds() {
 		if seen[k] == 0 {
 			t.Errorf("no vector of kind %s", k.Name)
 		}
 	}
+}
+
+// digestOf is the digest that an external signer makes of the document as it gets it.
+func digestOf(t *testing.T, doc TypedData) common.Hash {
+	t.Helper()
+	text, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var received apitypes.TypedData
+	if err := json.Unmarshal(text, &received); err != nil {
+		t.Fatal(err)
+	}
+	digest, _, err := apitypes.TypedDataAndHash(received)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return common.BytesToHash(digest)
 }
 
 func TestAddressesVectors(t *testing.T) {
@@ -148,6 +164,9 @@ func TestMarketAuthorizationVectors(t *testing.T) {
 	for i, e := range entries {
 		id, _ := new(big.Int).SetString(e.ChainID.String(), 10)
 		digest := MarketChallengeDigest(id, e.Challenge)
+		doc := MarketChallenge(id, e.Challenge)
+		equal(t, i, "document's digest", doc.Digest(), digest)
+		equal(t, i, "document's digest by go-ethereum", digestOf(t, doc), digest)
 		equal(t, i, "digest", digest, e.Digest)
 		sig := signWith(t, e.PrivateKey, digest)
 		equal(t, i, "authorization", MarketAuthorization(digest, sig, e.Address), e.Authorization)
