@@ -1,7 +1,9 @@
 package market
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,7 +129,7 @@ func (c *Client) Unpublish(ctx context.Context, k *poco.Kind, hash common.Hash, 
 // Get returns the order with that hash, whatever its status, or nil if the market doesn't have it. SIDE EFFECTS: none.
 func (c *Client) Get(ctx context.Context, k *poco.Kind, hash common.Hash) (*Row, error) {
 	op := "get " + k.Noun + " " + hash.Hex()
-	row := rowJSON{kind: k}
+	row := rowJSON{reader: poco.NewReader(k)}
 	err := c.get(ctx, op, "/"+k.Path+"/"+hash.Hex(), nil, &row)
 	var e *Error
 	if errors.As(err, &e) && e.Status == http.StatusNotFound && e.Text == k.Noun+" not found" {
@@ -233,67 +235,86 @@ func isRefused(err error) bool {
 
 // rowJSON decodes a Row token by token: lists are long. Amounts may be JSON numbers or strings, and stay exact.
 type rowJSON struct {
-	kind *poco.Kind
-	row  Row
+	reader *poco.Reader
+	row    Row
 }
 
 func (r *rowJSON) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	r.row = Row{}
-	var fields map[string]any
-	err := object(dec, func(name string) error {
-		if name == "order" {
-			fields = make(map[string]any, len(r.kind.Fields)+1)
-			return object(dec, func(name string) error {
-				value, err := scalar(dec)
-				fields[name] = value
-				return err
-			})
+	err := object(dec, func(name []byte) error {
+		if string(name) == "order" {
+			r.row.Order = poco.Order{}
+			return object(dec, r.field(dec))
 		}
-		value, err := scalar(dec)
+		at := string(name) // the name is gone when the value is read
+		text, err := scalarText(dec)
 		if err != nil {
 			return err
 		}
-		text := fmt.Sprint(value)
 		ok := true
-		switch name {
+		switch at {
 		case "orderHash":
-			var h []byte
-			h, err = hexutil.Decode(text)
-			r.row.OrderHash, ok = common.BytesToHash(h), len(h) == 32
+			_, err = hex.Decode(r.row.OrderHash[:], bytes.TrimPrefix(text, []byte("0x")))
+			ok = len(text) == 66
 		case "signer":
-			r.row.Signer, ok = common.HexToAddress(text), common.IsHexAddress(text)
+			r.row.Signer, ok = common.HexToAddress(string(text)), common.IsHexAddress(string(text))
 		case "status":
-			r.row.Status = text
+			r.row.Status = status(text)
 		case "remaining":
-			r.row.Remaining, ok = new(big.Int).SetString(text, 10)
+			r.row.Remaining, ok = new(big.Int).SetString(string(text), 10)
 		case "publicationTimestamp":
-			r.row.PublicationTimestamp = text
+			r.row.PublicationTimestamp = string(text)
 		}
 		if err != nil || !ok {
-			return fmt.Errorf("%s is %q", name, text)
+			return fmt.Errorf("%s is %q", at, text)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if fields == nil || r.row.OrderHash == (common.Hash{}) || r.row.Status == "" || r.row.Remaining == nil {
+	if r.row.Order == nil || r.row.OrderHash == (common.Hash{}) || r.row.Status == "" || r.row.Remaining == nil {
 		return errors.New("an order without order, orderHash, status or remaining")
 	}
-	r.row.Sign, _ = fields["sign"].(string)
-	r.row.Order, err = r.kind.Canonical(fields)
-	return err
+	return r.reader.Complete(r.row.Order)
+}
+
+// field reads a member of "order".
+func (r *rowJSON) field(dec *jsontext.Decoder) func(name []byte) error {
+	var buffer [32]byte
+	return func(name []byte) error {
+		at := append(buffer[:0], name...)
+		text, err := scalarText(dec)
+		if err != nil || text == nil {
+			return err
+		}
+		if string(at) == "sign" {
+			r.row.Sign = string(text)
+			return nil
+		}
+		return r.reader.Set(r.row.Order, at, text)
+	}
+}
+
+// status is the text, without a copy of what is known.
+func status(text []byte) string {
+	for _, known := range []string{Open, Filled, Canceled, Dead} {
+		if string(text) == known {
+			return known
+		}
+	}
+	return string(text)
 }
 
 // pageJSON decodes a page of a list.
 type pageJSON struct {
-	kind  *poco.Kind
-	rows  []Row
-	count int
+	reader *poco.Reader
+	rows   []Row
+	count  int
 }
 
 func (p *pageJSON) UnmarshalJSONFrom(dec *jsontext.Decoder) (err error) {
-	row := rowJSON{kind: p.kind}
+	row := rowJSON{reader: p.reader}
 	p.rows, p.count, err = list(dec, "orders", func() (Row, error) {
 		err := row.UnmarshalJSONFrom(dec)
 		return row.row, err
@@ -301,8 +322,8 @@ func (p *pageJSON) UnmarshalJSONFrom(dec *jsontext.Decoder) (err error) {
 	return err
 }
 
-// object reads an object; member must read the value of the member that it is called for.
-func object(dec *jsontext.Decoder, member func(name string) error) error {
+// object reads an object; member must read the value of the member that it is called for. A name of bytes is good until then.
+func object[N string | []byte](dec *jsontext.Decoder, member func(name N) error) error {
 	tok, err := dec.ReadToken()
 	if err != nil {
 		return err
@@ -311,11 +332,11 @@ func object(dec *jsontext.Decoder, member func(name string) error) error {
 		return errors.New("not an object")
 	}
 	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
+		name, err := dec.ReadValue()
 		if err != nil {
 			return err
 		}
-		if err := member(name.String()); err != nil {
+		if err := member(N(unquote(name))); err != nil {
 			return err
 		}
 	}
@@ -323,15 +344,36 @@ func object(dec *jsontext.Decoder, member func(name string) error) error {
 	return err
 }
 
-// scalar reads a string, or a number as json.Number; anything else is skipped and nil.
-func scalar(dec *jsontext.Decoder) (any, error) {
+// scalarText reads the text of a string or of a number, good until more is read; anything else is skipped and nil.
+func scalarText(dec *jsontext.Decoder) ([]byte, error) {
 	switch dec.PeekKind() {
 	case '"':
-		tok, err := dec.ReadToken()
-		return tok.String(), err
+		value, err := dec.ReadValue()
+		return unquote(value), err
 	case '0':
-		tok, err := dec.ReadToken()
-		return json.Number(tok.String()), err
+		return dec.ReadValue()
 	}
 	return nil, dec.SkipValue()
+}
+
+// scalar reads a string, or a number as json.Number; anything else is skipped and nil.
+func scalar(dec *jsontext.Decoder) (any, error) {
+	number := dec.PeekKind() == '0'
+	switch text, err := scalarText(dec); {
+	case text == nil:
+		return nil, err
+	case number:
+		return json.Number(text), err
+	default:
+		return string(text), err
+	}
+}
+
+// unquote is the text of a JSON string that has been read, and so is well-formed.
+func unquote(value jsontext.Value) []byte {
+	if len(value) > 1 && bytes.IndexByte(value, '\\') < 0 {
+		return value[1 : len(value)-1]
+	}
+	text, _ := jsontext.AppendUnquote(nil, value)
+	return text
 }

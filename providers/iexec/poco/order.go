@@ -41,6 +41,53 @@ func (k *Kind) Canonical(values map[string]any) (Order, error) {
 	return o, nil
 }
 
+// A Reader reads many orders of one kind, field by field, and keeps values that they share once. It is not safe for
+// concurrent use.
+type Reader struct {
+	kind *Kind
+	seen map[string]string // canonical by what was read, of values that are likely to come again
+}
+
+// NewReader makes a Reader.
+func NewReader(k *Kind) *Reader { return &Reader{kind: k, seen: map[string]string{}} }
+
+// Set sets a field from its text, as Canonical does. A name that isn't a field of the kind is ignored.
+func (r *Reader) Set(o Order, name, text []byte) error {
+	for i := range r.kind.Fields {
+		f := &r.kind.Fields[i]
+		if f.Name != string(name) {
+			continue
+		}
+		if known, ok := r.seen[string(text)]; ok && f.Type != "string" {
+			o[f.Name] = known
+			return nil
+		}
+		word, err := f.encode(string(text))
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.kind.Noun, err)
+		}
+		o[f.Name] = f.format(word, string(text))
+		if f.Name != "salt" && f.Type != "string" && len(r.seen) < 1000 {
+			r.seen[string(text)] = o[f.Name]
+		}
+		return nil
+	}
+	return nil
+}
+
+// Complete reports a field that is missing.
+func (r *Reader) Complete(o Order) error {
+	if len(o) == len(r.kind.Fields) {
+		return nil
+	}
+	for _, f := range r.kind.Fields {
+		if _, ok := o[f.Name]; !ok {
+			return fmt.Errorf("%s: field %q is missing", r.kind.Noun, f.Name)
+		}
+	}
+	return nil
+}
+
 // encode returns the field's 32 bytes in EIP-712 encodeData (and, except for strings, in the ABI).
 func (f Field) encode(text string) (word [32]byte, err error) {
 	switch f.Type {
