@@ -49,8 +49,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 			Config: o.Config.Digest(),
 		},
 		session:   NewSession(o.Providers, o.State, o.Config.Settings.Project, o.Workspace, o.Config.Dir, o.Prompt),
-		prior:     make(map[addr.Instance]cty.Value, known),
-		current:   make(map[addr.Instance]providers.ReadResult, known),
+		objects:   make(map[addr.Instance]*object, known),
 		reading:   map[objectsOf]chan readPart{},
 		told:      map[string]bool{},
 		proposals: make(map[addr.Instance]*proposal, known),
@@ -87,15 +86,28 @@ type builder struct {
 	Options
 	plan      *Plan
 	session   *Session
-	prior     map[addr.Instance]cty.Value            // decoded from the state, filled when the provider is opened
-	current   map[addr.Instance]providers.ReadResult // as refreshed
+	objects   map[addr.Instance]*object // of the state, filled when the provider is opened
 	proposals map[addr.Instance]*proposal
 	order     []addr.Instance                     // of the proposals: dependencies first
 	verify    map[addr.Instance]*providers.Action // of data sources
 	targetSet map[addr.Instance]bool              // see wanted; nil until asked for
 	reading   map[objectsOf]chan readPart         // being read
 	told      map[string]bool                     // texts of errors of reading
-	unread    hcl.Diagnostics                     // about objects that could not be decoded or read: their current.Err is set
+	unread    hcl.Diagnostics                     // about objects that could not be decoded or read: their Err is set
+}
+
+// An object is what the state and the network say about one instance.
+type object struct {
+	prior                cty.Value // cty.NilVal when the state is damaged there
+	providers.ReadResult           // as refreshed
+}
+
+// known returns the object, or an empty one.
+func (b *builder) known(i addr.Instance) object {
+	if o := b.objects[i]; o != nil {
+		return *o
+	}
+	return object{}
 }
 
 // checkAddresses refuses --target and --replace addresses that name nothing.
@@ -188,19 +200,15 @@ func (b *builder) refreshed(of objectsOf) {
 	delete(b.reading, of)
 	part := <-reading
 	for n, i := range part.instances {
-		result := part.results[n]
-		b.current[i] = result
-		if part.damaged[n] {
-			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, result.Err, i))
-			continue
-		}
-		b.prior[i] = part.priors[n]
-		if result.Err == nil {
-			continue
-		}
-		if text := result.Err.Error(); !b.told[text] { // one fault of the network is one message, not one an object
-			b.told[text] = true
-			b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", i, textOf(result.Err)))
+		o := &part.objects[n]
+		b.objects[i] = o
+		switch {
+		case o.Err == nil:
+		case o.prior == cty.NilVal:
+			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, o.Err, i))
+		case !b.told[o.Err.Error()]: // one fault of the network is one message, not one an object
+			b.told[o.Err.Error()] = true
+			b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", i, textOf(o.Err)))
 		}
 	}
 }
@@ -218,53 +226,48 @@ func (b *builder) allRefreshed() {
 // A readPart is the objects of one type as the state has them and as they were read.
 type readPart struct {
 	instances []addr.Instance
-	priors    []cty.Value
-	damaged   []bool // in the state
-	results   []providers.ReadResult
+	objects   []object
 }
 
 func (b *builder) readType(ctx context.Context, client providers.Client, instances []addr.Instance) readPart {
 	slices.SortFunc(instances, addr.Instance.Compare)
-	part := readPart{instances: instances, damaged: make([]bool, len(instances)), results: make([]providers.ReadResult, len(instances))}
-	var errs []error
-	part.priors, errs = b.decode(instances)
+	part := readPart{instances: instances, objects: b.decode(instances)}
 	reqs := make([]providers.ReadRequest, 0, len(instances))
 	places := make([]int, 0, len(instances))
 	for n, i := range instances {
-		switch {
-		case errs[n] != nil:
-			part.damaged[n], part.results[n].Err = true, errs[n]
+		switch o := &part.objects[n]; {
+		case o.Err != nil:
 		case b.SkipRefresh:
-			part.results[n].Current = part.priors[n]
+			o.Current = o.prior
 		default:
-			reqs, places = append(reqs, providers.ReadRequest{Addr: i, Prior: part.priors[n]}), append(places, n)
+			reqs, places = append(reqs, providers.ReadRequest{Addr: i, Prior: o.prior}), append(places, n)
 		}
 	}
 	if len(reqs) == 0 {
 		return part
 	}
 	for k, result := range client.Read(ctx, reqs) {
-		part.results[places[k]] = result
+		part.objects[places[k]].ReadResult = result
 	}
 	return part
 }
 
 // decode reads the objects of the state, on all processors.
-func (b *builder) decode(instances []addr.Instance) ([]cty.Value, []error) {
-	values, errs := make([]cty.Value, len(instances)), make([]error, len(instances))
+func (b *builder) decode(instances []addr.Instance) []object {
+	objects := make([]object, len(instances))
 	workers := runtime.GOMAXPROCS(0)
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
 			known := texts{}
 			for n := w; n < len(instances); n += workers {
-				i := instances[n]
-				values[n], errs[n] = decodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i], known)
+				i, o := instances[n], &objects[n]
+				o.prior, o.Err = decodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i], known)
 			}
 		})
 	}
 	wg.Wait()
-	return values, errs
+	return objects
 }
 
 // Data reads the data sources of one wave, Parallelism at a time.
@@ -312,7 +315,7 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 	batches := map[addr.Provider][]int{}
 	var used []addr.Provider
 	for i, in := range instances {
-		if b.current[in.Addr].Err != nil {
+		if b.known(in.Addr).Err != nil {
 			continue // in unread
 		}
 		if batches[in.Provider] == nil {
@@ -350,8 +353,8 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 func (b *builder) request(i addr.Instance, desired cty.Value) providers.PlanRequest {
 	null := cty.NullVal(desired.Type())
 	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i)}
-	if prior, ok := b.prior[i]; ok {
-		req.Prior, req.Current = prior, b.current[i].Current
+	if o := b.known(i); o.prior != cty.NilVal {
+		req.Prior, req.Current = o.prior, o.Current
 	}
 	return req
 }
@@ -364,7 +367,7 @@ func (b *builder) propose(req providers.PlanRequest, p addr.Provider, result pro
 	if result.Found != cty.NilVal {
 		before = result.Found
 	}
-	result.Notices = append(slices.Clone(b.current[req.Addr].Notices), result.Notices...)
+	result.Notices = append(slices.Clone(b.known(req.Addr).Notices), result.Notices...)
 	b.proposals[req.Addr] = &proposal{PlanResult: result, provider: p, before: before, dependsOn: dependsOn, removed: removed}
 	b.order = append(b.order, req.Addr)
 }
@@ -428,15 +431,15 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 	}
 	var reqs []providers.PlanRequest
 	for _, i := range gone {
-		prior, ok := b.prior[i]
-		if !ok || b.current[i].Err != nil {
+		o := b.known(i)
+		if o.prior == cty.NilVal || o.Err != nil {
 			continue // in unread
 		}
 		if b.Mode == RefreshOnly {
 			b.proposeRefresh(i, p)
 			continue
 		}
-		reqs = append(reqs, b.request(i, cty.NullVal(prior.Type())))
+		reqs = append(reqs, b.request(i, cty.NullVal(o.prior.Type())))
 	}
 	if len(reqs) == 0 {
 		return diags
@@ -454,16 +457,16 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 
 // proposeRefresh makes the state say what is.
 func (b *builder) proposeRefresh(i addr.Instance, p addr.Provider) {
-	prior, read := b.prior[i], b.current[i]
+	read := b.known(i)
 	result := providers.PlanResult{Kind: providers.NoOp, Planned: read.Current, Notices: read.Notices}
 	switch {
 	case read.Current.IsNull():
 		result.Kind = providers.Forget
 		result.Because = []string{"it no longer exists"}
-	case !read.Current.RawEquals(prior):
+	case !read.Current.RawEquals(read.prior):
 		result.Kind = providers.Update
 	}
-	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: prior, dependsOn: b.State.Snapshot.Resources[i].Dependencies}
+	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: read.prior, dependsOn: b.State.Snapshot.Resources[i].Dependencies}
 	b.order = append(b.order, i)
 }
 
