@@ -32,7 +32,7 @@ const maxRows = 1_000_000
 func (c *Client) Query(ctx context.Context, k *poco.Kind, filter url.Values, limit int) ([]Row, error) {
 	rows, err := readAll(ctx, c, "list "+k.Path, limit, func(ctx context.Context, page url.Values) ([]Row, int, error) {
 		maps.Copy(page, filter)
-		answer := pageJSON{kind: k}
+		answer := pageJSON{reader: poco.NewReader(k)}
 		err := c.get(ctx, "list "+k.Path, "/"+k.Path, page, &answer)
 		return answer.rows, answer.count, err
 	}, func(r *Row) common.Hash { return r.OrderHash })
