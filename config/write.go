@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -25,12 +26,7 @@ func WriteResource(f *hclwrite.File, t *schema.Table, r addr.Resource, p addr.Pr
 	if p.Alias != "" {
 		body.SetAttributeRaw("provider", raw(p.String()))
 	}
-	writeAttrs(body, t.Attrs, v)
-	for _, b := range t.Blocks {
-		if inner := v.GetAttr(b.Name); !inner.IsNull() {
-			writeAttrs(body.AppendNewBlock(b.Name, nil).Body(), b.Attrs, inner)
-		}
-	}
+	writeBody(body, t, v)
 	return body
 }
 
@@ -101,4 +97,32 @@ func readable(a *schema.Attr, v cty.Value) (string, bool) {
 // raw is text that is HCL already.
 func raw(text string) hclwrite.Tokens {
 	return hclwrite.Tokens{{Type: hclsyntax.TokenIdent, Bytes: []byte(text)}}
+}
+
+// WriteProvider appends the provider block that has the value, of the table's ObjectType, and returns its body. Null and
+// sensitive attributes and defaults are left out.
+func WriteProvider(f *hclwrite.File, t *schema.Table, p addr.Provider, v cty.Value) *hclwrite.Body {
+	body := appendBlock(f, "provider", p.Name)
+	if p.Alias != "" {
+		body.SetAttributeValue("alias", cty.StringVal(p.Alias))
+	}
+	writeBody(body, t, v)
+	return body
+}
+
+func writeBody(body *hclwrite.Body, t *schema.Table, v cty.Value) {
+	writeAttrs(body, t.Attrs, v)
+	for _, b := range t.Blocks {
+		if inner := v.GetAttr(b.Name); !inner.IsNull() {
+			writeAttrs(body.AppendNewBlock(b.Name, nil).Body(), b.Attrs, inner)
+		}
+	}
+}
+
+// WriteComment appends comment lines to what comes next.
+func WriteComment(f *hclwrite.File, text string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight("# "+strings.TrimRight(line, "\n"), " ")
+		f.Body().AppendUnstructuredTokens(hclwrite.Tokens{{Type: hclsyntax.TokenComment, Bytes: []byte(line + "\n")}})
+	}
 }
