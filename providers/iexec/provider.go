@@ -95,7 +95,8 @@ func providerTable() *schema.Table {
 		Doc: "Apps and orders on one chain, for one wallet. Name a built-in `chain`, or give `chain_id`, `rpc_url`, `hub` and `market_url` " +
 			"of another one; each of these also overrides the built-in value. Use several blocks with `alias` for several chains or wallets.\n\n" +
 			"Planning needs the wallet's address only. The key is needed when something is signed: it comes from a keystore file " +
-			"(password from `IEXECFORM_WALLET_PASSWORD`, `password_file`, or a hidden prompt) or from `IEXECFORM_PRIVATE_KEY`.",
+			"(password from `IEXECFORM_WALLET_PASSWORD`, `password_file`, or a hidden prompt), or from `IEXECFORM_PRIVATE_KEY` or the variable " +
+			"that `private_key_env` names, or it stays with clef, which signs when its user agrees.",
 		Example: "provider \"iexec\" {\n  chain = \"arbitrum-sepolia-testnet\"\n  wallet {\n    keystore = \"~/.ethereum/keystore\"\n    address  = \"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266\"\n  }\n}\n",
 		Attrs: []schema.Attr{
 			choiceAttr(schema.Attr{Name: "chain", Mode: schema.Optional, Doc: "A built-in chain: `arbitrum-mainnet`, `arbitrum-sepolia-testnet` or `localnet`."},
@@ -115,6 +116,10 @@ func providerTable() *schema.Table {
 				textAttr(schema.Attr{Name: "keystore", Mode: schema.Optional, Doc: "Keystore directory or file, as of geth and the official CLI. `~` is the home directory."}),
 				addressAttr(schema.Attr{Name: "address", Mode: schema.Optional, Doc: "Address of the wallet. Enough to plan with."}),
 				textAttr(schema.Attr{Name: "password_file", Mode: schema.Optional, Doc: "File whose first line is the password of the keystore file."}),
+				textAttr(schema.Attr{Name: "private_key_env", Mode: schema.Optional,
+					Doc: "Name of an environment variable with the private key as hex. With it, several provider blocks can have a key each; `IEXECFORM_PRIVATE_KEY` is ignored."}),
+				textAttr(schema.Attr{Name: "clef", Mode: schema.Optional,
+					Doc: "URL or socket of clef, go-ethereum's external signer, such as `http://127.0.0.1:8550` or `~/.clef/clef.ipc`. Needs `address`. What clef refuses to sign is held, and asked for again by the next apply."}),
 			},
 		}},
 	}
@@ -251,8 +256,9 @@ func (c *client) openWallet(cfg object, req providers.OpenRequest) error {
 	if configured {
 		w = object{cfg.v.GetAttr("wallet")}
 		wc.Keystore, wc.Address, wc.PasswordFile = w.str("keystore"), w.str("address"), w.str("password_file")
+		wc.KeyEnv, wc.Clef = w.str("private_key_env"), w.str("clef")
 	}
-	if c.ID == poco.Localnet().ID && wc.Keystore == "" && os.Getenv(chain.EnvPrivateKey) == "" {
+	if c.ID == poco.Localnet().ID && wc.Keystore+wc.KeyEnv+wc.Clef == "" && os.Getenv(chain.EnvPrivateKey) == "" {
 		for _, account := range poco.DevAccounts() {
 			if wc.Address == "" || account.Address == common.HexToAddress(wc.Address) {
 				c.wallet = chain.KeyWallet(account.Key)
@@ -305,7 +311,13 @@ func (c *client) signer(ctx context.Context) (chain.Signer, error) {
 }
 
 // Close implements providers.Closer.
-func (c *client) Close() error { return errors.Join(c.chain.Close(), c.market.Close()) }
+func (c *client) Close() error {
+	var wallet error
+	if c.wallet != nil {
+		wallet = c.wallet.Close()
+	}
+	return errors.Join(c.chain.Close(), c.market.Close(), wallet)
+}
 
 // Identity implements providers.Identified. It also refuses an endpoint of another chain than configured.
 func (c *client) Identity(ctx context.Context) (map[string]string, error) {

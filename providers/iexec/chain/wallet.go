@@ -1,10 +1,12 @@
 package chain
 
-// Policy of wallets. A plan needs an address only, so OpenWallet never decrypts and never asks; Signer does, once.
+// Policy of wallets. A plan needs an address only, so OpenWallet never decrypts, never connects and never asks; Signer does,
+// once.
 //
-//   - A keystore (directory or file) that is configured is used. With `address` it is the newest file of that address;
-//     without, the keystore must hold one address.
-//   - Else IEXECFORM_PRIVATE_KEY is used.
+//   - What is configured is used, and at most one of these can be: clef, which needs `address` too; a key in the environment
+//     variable that private_key_env names; a keystore (directory or file), of which it is the newest file of `address`, and
+//     without that the keystore must hold one address.
+//   - Else IEXECFORM_PRIVATE_KEY is used. With clef or private_key_env it is ignored: it may be another provider block's.
 //   - Else the default keystore directory, that of geth and of the iexec CLI.
 //   - `address` alone is enough to plan. What contradicts it is an error, never a choice.
 //
@@ -47,6 +49,8 @@ type WalletConfig struct {
 	Keystore     string // directory or file; "": see the policy above
 	Address      string // "": whose key there is
 	PasswordFile string // first line is the password; "": none
+	KeyEnv       string // name of an environment variable with the private key, as hex; "": none
+	Clef         string // URL, or path of a socket, of clef; "": none
 	Dir          string
 }
 
@@ -54,6 +58,7 @@ type WalletConfig struct {
 type Wallet struct {
 	address      common.Address
 	file         string // keystore file; "" with a key of the environment or without any key
+	clef         string // see WalletConfig
 	missing      error  // why there is no key, if there is none
 	passwordFile string
 	env          func(string) string
@@ -88,20 +93,38 @@ func openWallet(cfg WalletConfig, env func(string) string, prompt providers.Prom
 		}
 		w.address = common.HexToAddress(cfg.Address)
 	}
-	var envSigner *KeySigner
-	if text := strings.TrimSpace(env(EnvPrivateKey)); text != "" {
-		key, err := crypto.HexToECDSA(strings.TrimPrefix(text, "0x"))
-		if err != nil { // the library's error might quote the key
-			return nil, fmt.Errorf("the environment variable %s is not a private key; want 64 hex digits", EnvPrivateKey)
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Clef != "" {
+		w.clef = cfg.Clef
+		if !strings.Contains(w.clef, "://") {
+			w.clef = resolvePath(cfg.Clef, cfg.Dir, env)
 		}
-		envSigner = NewKeySigner(key)
+		return w, nil
+	}
+	variable := cfg.KeyEnv
+	if variable == "" {
+		variable = EnvPrivateKey
+	}
+	envSigner, err := keyOf(variable, env)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Keystore == "" && envSigner != nil {
 		if cfg.Address != "" && envSigner.address != w.address {
 			return nil, fmt.Errorf("%s is the key of %s, but the wallet's address is %s; unset the variable, or change address",
-				EnvPrivateKey, envSigner.address, w.address)
+				variable, envSigner.address, w.address)
 		}
 		w.address, w.signer = envSigner.address, envSigner
+		return w, nil
+	}
+	if cfg.KeyEnv != "" {
+		err := fmt.Errorf("the environment variable %s is not set; set it to the wallet's private key", cfg.KeyEnv)
+		if cfg.Address == "" {
+			return nil, providers.At("private_key_env", err)
+		}
+		w.missing = err // the address is enough to plan
 		return w, nil
 	}
 	path := resolvePath(cfg.Keystore, cfg.Dir, env)
@@ -126,6 +149,42 @@ func openWallet(cfg WalletConfig, env func(string) string, prompt providers.Prom
 	return w, nil
 }
 
+// check refuses what contradicts itself.
+func (cfg WalletConfig) check() error {
+	var given []string
+	for _, source := range []struct{ name, value string }{{"clef", cfg.Clef}, {"private_key_env", cfg.KeyEnv}, {"keystore", cfg.Keystore}} {
+		if source.value != "" {
+			given = append(given, source.name)
+		}
+	}
+	if len(given) > 1 {
+		return providers.At(given[0], fmt.Errorf("a wallet has one source of signatures, and %s are given; leave one", strings.Join(given, " and ")))
+	}
+	if cfg.Clef == "" {
+		return nil
+	}
+	if cfg.Address == "" {
+		return providers.At("clef", errors.New("clef may have several accounts, and a plan doesn't ask it; set address, too"))
+	}
+	if scheme, _, ok := strings.Cut(cfg.Clef, "://"); ok && !slices.Contains([]string{"http", "https", "ws", "wss"}, scheme) {
+		return providers.At("clef", fmt.Errorf("%q is neither an http:// or ws:// URL nor the path of a socket, such as http://127.0.0.1:8550 or ~/.clef/clef.ipc", cfg.Clef))
+	}
+	return nil
+}
+
+// keyOf is the signer of the key in an environment variable, or nil if it isn't set.
+func keyOf(variable string, env func(string) string) (*KeySigner, error) {
+	text := strings.TrimSpace(env(variable))
+	if text == "" {
+		return nil, nil
+	}
+	key, err := crypto.HexToECDSA(strings.TrimPrefix(text, "0x"))
+	if err != nil { // the library's error might quote the key
+		return nil, fmt.Errorf("the environment variable %s is not a private key; want 64 hex digits", variable)
+	}
+	return NewKeySigner(key), nil
+}
+
 // Address is the account, known without any password.
 func (w *Wallet) Address() common.Address { return w.address }
 
@@ -133,7 +192,7 @@ func (w *Wallet) Address() common.Address { return w.address }
 func (w *Wallet) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "wallet "+w.address.Hex()) }
 
 // Signer unlocks the account, once: the first outcome, good or bad, is that of all later calls too (unless ctx ended).
-// SIDE EFFECTS: may ask a person for the password.
+// SIDE EFFECTS: may ask a person for the password; connects to clef.
 func (w *Wallet) Signer(ctx context.Context) (Signer, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -152,9 +211,25 @@ func (w *Wallet) Signer(ctx context.Context) (Signer, error) {
 	return signer, nil
 }
 
+// Close ends the connection to an external signer, if there is one.
+func (w *Wallet) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c, ok := w.signer.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
 func (w *Wallet) unlock(ctx context.Context) (Signer, error) {
-	if w.missing != nil {
+	if w.clef != "" {
+		return dialClef(ctx, w.clef, w.address)
+	}
+	if errors.Is(w.missing, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no key: %w; add the keystore file there, or set %s", w.missing, EnvPrivateKey)
+	}
+	if w.missing != nil {
+		return nil, fmt.Errorf("there is no key: %w", w.missing)
 	}
 	content, err := os.ReadFile(w.file)
 	if err != nil {
