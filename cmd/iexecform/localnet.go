@@ -15,9 +15,9 @@ func (a *app) localnetCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "localnet",
-		Short: "Run a local network to try things on: chain, contracts, market and image registry",
+		Short: "Run a local network to try things on: chain, contracts, market, secrets and image registry",
 		Long: "Runs, in this process and until it is interrupted, an Ethereum development chain with the real PoCo contracts, a\n" +
-			"market and an OCI registry. provider \"iexec\" { chain = \"localnet\" } uses it. It listens on the loopback interface\n" +
+			"market, a secret management service and an OCI registry. provider \"iexec\" { chain = \"localnet\" } uses it. It listens on the loopback interface\n" +
 			"only: the keys of its accounts are known to everybody.",
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -27,6 +27,7 @@ func (a *app) localnetCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.RPC, "rpc", "", "listen address of the chain's JSON-RPC (default 127.0.0.1:8545; port 0 takes any)")
 	flags.StringVar(&o.Market, "market", "", "listen address of the market (default 127.0.0.1:3000)")
+	flags.StringVar(&o.SMS, "sms", "", "listen address of the secret management service (default 127.0.0.1:13300)")
 	flags.StringVar(&o.Registry, "registry", "", "listen address of the image registry (default 127.0.0.1:5000)")
 	flags.StringVar(&o.DataDir, "data-dir", "", "keep the network in `DIR` (default: in memory, gone when it stops)")
 	flags.DurationVar(&o.BlockTime, "block-time", 0, "make a block each `DURATION` (default: one for each transaction)")
@@ -64,7 +65,7 @@ func (a *app) localnet(ctx context.Context, o localnet.Options, asJSON bool) (er
 
 func (a *app) localnetInfo(info localnet.Info, took time.Duration) error {
 	facts := [][2]string{
-		{"chain id", fmt.Sprint(info.ChainID)}, {"JSON-RPC", info.RPCURL}, {"market", info.MarketURL}, {"registry", info.Registry},
+		{"chain id", fmt.Sprint(info.ChainID)}, {"JSON-RPC", info.RPCURL}, {"market", info.MarketURL}, {"secrets", info.SMSURL}, {"registry", info.Registry},
 		{"sample image", info.SampleImage}, {"hub", info.Hub.Hex()}, {"RLC", info.RLC.Hex()},
 	}
 	h := a.human()

@@ -1,5 +1,5 @@
 // Package localnet is the embedded development network: in one process, an Ethereum chain with the real PoCo contracts, a
-// market that behaves like iExec's, and an OCI registry. It listens on loopback addresses only, as its keys are public.
+// market and a secret management service that behave like iExec's, and an OCI registry. It listens on loopback addresses only, as its keys are public.
 package localnet
 
 import (
@@ -23,18 +23,19 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/iexecform/iexecform/providers/iexec/localnet/orderbook"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/secrets"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
 // Options say how a network runs. The zero value is an in-memory network at the default ports of poco.Localnet.
 type Options struct {
-	RPC, Market, Registry string        // listen addresses, loopback only; port 0 takes any free port
-	DataDir               string        // where the network is kept; "" keeps it in memory
-	BlockTime             time.Duration // a block each BlockTime; 0 makes one as soon as a transaction arrives
-	Contracts             string        // directory with the tarball of the npm package @iexec/poco, or the package unpacked; "" has npm fetch it
-	MaxOpenOrders         int           // the market's limit of open orders by wallet and kind; 0 is its default, 50; negative is none
-	RateLimit             orderbook.RateLimit
-	Log                   *slog.Logger // of what goes wrong inside; nil is quiet
+	RPC, Market, SMS, Registry string        // listen addresses, loopback only; port 0 takes any free port
+	DataDir                    string        // where the network is kept; "" keeps it in memory
+	BlockTime                  time.Duration // a block each BlockTime; 0 makes one as soon as a transaction arrives
+	Contracts                  string        // directory with the tarball of the npm package @iexec/poco, or the package unpacked; "" has npm fetch it
+	MaxOpenOrders              int           // the market's limit of open orders by wallet and kind; 0 is its default, 50; negative is none
+	RateLimit                  orderbook.RateLimit
+	Log                        *slog.Logger // of what goes wrong inside; nil is quiet
 }
 
 // Info is what a client of the network needs to know.
@@ -47,6 +48,7 @@ type Info struct {
 	DatasetRegistry    common.Address `json:"dataset_registry"`
 	WorkerpoolRegistry common.Address `json:"workerpool_registry"`
 	MarketURL          string         `json:"market_url"`
+	SMSURL             string         `json:"sms_url"`
 	Registry           string         `json:"registry"`     // host:port of the OCI registry
 	SampleImage        string         `json:"sample_image"` // reference of an image in the registry
 	Accounts           []Account      `json:"accounts"`     // funded; the first one has deployed the contracts
@@ -89,7 +91,7 @@ type Network struct {
 	closes []func() error // in reverse order
 }
 
-// Start starts a network and returns when it is ready. SIDE EFFECTS: listens on three ports, writes to DataDir, and where
+// Start starts a network and returns when it is ready. SIDE EFFECTS: listens on four ports, writes to DataDir, and where
 // the contracts are in neither Contracts nor the user's cache has npm fetch them.
 func Start(ctx context.Context, opts Options) (*Network, error) {
 	n := &Network{}
@@ -102,11 +104,12 @@ func Start(ctx context.Context, opts Options) (*Network, error) {
 func (n *Network) start(ctx context.Context, opts Options) error {
 	local, at := poco.Localnet(), localAddresses()
 	defaults := func(addr, url string) string { return cmp.Or(addr, strings.TrimPrefix(url, "http://")) }
-	opts.RPC, opts.Market, opts.Registry = defaults(opts.RPC, local.RPC), defaults(opts.Market, local.Market), cmp.Or(opts.Registry, local.Registry)
+	opts.RPC, opts.Market, opts.SMS = defaults(opts.RPC, local.RPC), defaults(opts.Market, local.Market), defaults(opts.SMS, local.SMS)
+	opts.Registry = cmp.Or(opts.Registry, local.Registry)
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	for _, addr := range []string{opts.RPC, opts.Market, opts.Registry} {
+	for _, addr := range []string{opts.RPC, opts.Market, opts.SMS, opts.Registry} {
 		if _, _, err := splitAddr(addr); err != nil {
 			return err
 		}
@@ -149,6 +152,15 @@ func (n *Network) start(ctx context.Context, opts Options) error {
 		return err
 	}
 
+	vault, err := secrets.New(secrets.Config{Chain: chain, AppRegistry: at.appRegistry, File: kept("secrets.json"), Log: opts.Log})
+	if err != nil {
+		return err
+	}
+	smsAddr, err := n.serve(opts.SMS, vault)
+	if err != nil {
+		return err
+	}
+
 	images, closeImages, err := newRegistry(kept("registry"))
 	if err != nil {
 		return err
@@ -166,7 +178,7 @@ func (n *Network) start(ctx context.Context, opts Options) error {
 	n.info = Info{
 		ChainID: local.ID, RPCURL: chain.stack.HTTPEndpoint(), Hub: at.hub, RLC: at.token,
 		AppRegistry: at.appRegistry, DatasetRegistry: at.datasetRegistry, WorkerpoolRegistry: at.workerpoolRegistry,
-		MarketURL: "http://" + marketAddr, Registry: registryAddr, SampleImage: sample,
+		MarketURL: "http://" + marketAddr, SMSURL: "http://" + smsAddr, Registry: registryAddr, SampleImage: sample,
 	}
 	for _, a := range poco.DevAccounts() {
 		n.info.Accounts = append(n.info.Accounts, Account{Address: a.Address, PrivateKey: hexutil.Encode(crypto.FromECDSA(a.Key))})

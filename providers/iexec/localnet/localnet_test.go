@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 func options(dir string) localnet.Options {
-	return localnet.Options{RPC: "127.0.0.1:0", Market: "127.0.0.1:0", Registry: "127.0.0.1:0", DataDir: dir}
+	return localnet.Options{RPC: "127.0.0.1:0", Market: "127.0.0.1:0", SMS: "127.0.0.1:0", Registry: "127.0.0.1:0", DataDir: dir}
 }
 
 func in(dir string) func(*localnet.Options) {

@@ -64,6 +64,7 @@ func Localnet() Chain {
 		Hub:      common.HexToAddress("0x0165878A594ca255338adfa4d48449f69242Eb8F"),
 		Token:    common.HexToAddress("0x5FbDB2315678afecb367f032d93F642f64180aa3"),
 		Market:   "http://127.0.0.1:3000",
+		SMS:      "http://127.0.0.1:13300",
 		Registry: "127.0.0.1:5000",
 	}
 }

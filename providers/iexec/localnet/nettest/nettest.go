@@ -29,7 +29,7 @@ const (
 // Start starts an in-memory network on free ports, which ends with the test.
 func Start(t testing.TB, opts ...func(*localnet.Options)) *localnet.Network {
 	t.Helper()
-	options := localnet.Options{RPC: "127.0.0.1:0", Market: "127.0.0.1:0", Registry: "127.0.0.1:0"}
+	options := localnet.Options{RPC: "127.0.0.1:0", Market: "127.0.0.1:0", SMS: "127.0.0.1:0", Registry: "127.0.0.1:0"}
 	for _, opt := range opts {
 		opt(&options)
 	}
@@ -48,7 +48,7 @@ func Start(t testing.TB, opts ...func(*localnet.Options)) *localnet.Network {
 // Chain is the network as a chain of the protocol, with its real ports.
 func Chain(n *localnet.Network) poco.Chain {
 	c, info := poco.Localnet(), n.Info()
-	c.RPC, c.Market, c.Registry = info.RPCURL, info.MarketURL, info.Registry
+	c.RPC, c.Market, c.SMS, c.Registry = info.RPCURL, info.MarketURL, info.SMSURL, info.Registry
 	return c
 }
 
