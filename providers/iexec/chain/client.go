@@ -92,6 +92,9 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 // URL is the endpoint without user, path and query, fit for messages.
 func (c *Client) URL() string { return c.url }
 
+// Requests is how many HTTP requests were made so far; a batch is one.
+func (c *Client) Requests() int { return int(c.http.Transport.(*transport).sent.Load()) }
+
 // Close closes idle connections.
 func (c *Client) Close() error {
 	c.rpc.Close()

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -54,6 +55,7 @@ type Client struct {
 	http   *http.Client
 	opts   Options
 	limit  limit
+	sent   atomic.Int64
 
 	mu    sync.Mutex
 	lanes map[common.Address]chan struct{} // one token each: who has it may write as the wallet
@@ -95,6 +97,9 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 	}
 	return c, nil
 }
+
+// Requests is how many HTTP requests were made so far.
+func (c *Client) Requests() int { return int(c.sent.Load()) }
 
 // Close closes idle connections.
 func (c *Client) Close() error {
@@ -195,6 +200,7 @@ func (c *Client) exchange(ctx context.Context, op, method, rawURL string, body [
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
+	c.sent.Add(1)
 	resp, err := c.http.Do(req)
 	if err == nil {
 		c.limit.update(resp, time.Now())
