@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
@@ -21,12 +22,12 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
-// order is the resource type of one kind of order that an owner signs for a resource: iexec_apporder.
+// order is the resource type of one kind of order: iexec_apporder, and three more.
 //
 // A resource may have several signed orders alive: the one in force, top-ups, and older ones that were not closed. All
 // their bodies are kept until each is closed or filled, because closing needs the body. `volume` is the total that the
 // resource offers over its life: what was sold counts.
-type order struct{ kind *poco.Kind }
+type order struct{ *orderKind }
 
 func (o order) typ() string { return "iexec_" + o.kind.Noun }
 
@@ -50,49 +51,56 @@ const (
 )
 
 func (o order) table() *schema.Table {
-	zero := cty.StringVal(common.Address{}.Hex())
-	return &schema.Table{
-		Type: o.typ(),
-		Doc: "An order that offers runs of an app: signed by the app's owner, published on the market, settled on chain. Its hash is known before it is signed.\n\n" +
-			"A signed order is a bearer instrument: taking it off the market only hides it, and only closing it on chain (a transaction) ends it. So:\n\n" +
-			"| change | actions, in order |\n| --- | --- |\n" +
-			"| new | sign, publish |\n" +
-			"| price up, restriction added or changed, tag changed | close the old order, sign, publish the new one, unpublish the old one |\n" +
-			"| price down, restriction lifted | sign, publish the new order, unpublish the old one (close it too with `revoke = \"onchain\"`) |\n" +
-			"| volume + N | sign and publish one more order of N; the old one stays |\n" +
-			"| volume - N | close the old order, sign and publish what remains less N; nothing if nothing remains |\n" +
-			"| app replaced | deploy the new app, sign, publish the new order, unpublish and close the old one |\n" +
-			"| unpublished by somebody else, still valid | publish the same signed order again |\n" +
-			"| closed or filled by somebody else | a notice, or a new order if `replenish_below` says so |\n" +
-			"| remaining below `replenish_below` | sign and publish one more order of `volume` |\n" +
-			"| removed from the configuration | unpublish and close, or as `on_destroy` says |\n\n" +
-			"`volume` is the total over the life of the resource: a new order after a price change offers what remains of it. Sold units are progress, not drift.",
-		Example: "resource \"iexec_apporder\" \"public\" {\n  app      = iexec_app.hello.address\n  appprice = \"0.5 RLC\"\n  volume   = 1000000\n  tag      = [\"tee\", \"tdx\"]\n}\n",
-		Attrs: []schema.Attr{
-			addressAttr(schema.Attr{Name: "app", Mode: schema.Required, ForceNew: true, Doc: "Address of the app."}),
-			priceAttr(schema.Attr{Name: "appprice", Mode: schema.Required, ForceNew: true, Doc: "Price of one run: `\"1.5 RLC\"`, `\"10 nRLC\"`, or an integer of nRLC. The market accepts at most 2^53-1 nRLC."}),
-			uintAttr(schema.Attr{Name: "volume", Mode: schema.Required, Doc: "Number of runs to offer in total. The market accepts at most 2^53-1."}, 1),
-			tagAttr(schema.Attr{Name: "tag", Mode: schema.Optional, ForceNew: true, Default: cty.StringVal(common.BigToHash(big.NewInt(9)).Hex()),
-				Doc: "What the run needs: names such as `[\"tee\", \"tdx\"]`, the default, or 32 bytes of hex. Today's market clients match only tee with tdx."}),
-			addressAttr(schema.Attr{Name: "datasetrestrict", Mode: schema.Optional, ForceNew: true, Default: zero, Doc: "Only with this dataset, or group of datasets. The zero address: no restriction."}),
-			addressAttr(schema.Attr{Name: "workerpoolrestrict", Mode: schema.Optional, ForceNew: true, Default: zero, Doc: "Only on this workerpool, or group. The zero address: no restriction."}),
-			addressAttr(schema.Attr{Name: "requesterrestrict", Mode: schema.Optional, ForceNew: true, Default: zero, Doc: "Only for this requester, or group. The zero address: no restriction."}),
-			uintAttr(schema.Attr{Name: "replenish_below", Mode: schema.Optional, Doc: "When fewer than this many runs remain, offer `volume` more. Left out: never."}, 1),
-			choiceAttr(schema.Attr{Name: "revoke", Mode: schema.Optional, Default: cty.StringVal("auto"),
-				Doc: "How an order that a new one replaces ends: `auto` closes it on chain where it is better for buyers than the new one, `onchain` always, `unpublish` never."}, "auto", "onchain", "unpublish"),
-			choiceAttr(schema.Attr{Name: "on_destroy", Mode: schema.Optional, Default: cty.StringVal("close"),
-				Doc: "What ends the orders when the resource is removed: `close` (on chain, and off the market), `unpublish` (only hidden: copies stay usable), or `keep`."}, "close", "unpublish", "keep"),
-			bytes32Attr(schema.Attr{Name: "order_hash", Mode: schema.Computed, Doc: "EIP-712 hash of the newest order, known at plan time."}),
-			bytes32Attr(schema.Attr{Name: "salt", Mode: schema.Computed, Doc: "Salt of the newest order, derived from its terms and the resource's address."}),
-			{Name: "sign", Type: cty.String, Mode: schema.Computed, Doc: "Signature of the newest order."},
-			{Name: "remaining", Type: cty.Number, Mode: schema.Computed, Doc: "Runs that can still be bought, when last applied."},
-			{Name: "consumed", Type: cty.Number, Mode: schema.Computed, Doc: "Runs that were bought, when last applied."},
-			{Name: "settled", Type: cty.Number, Mode: schema.Computed, Doc: "Runs bought of orders that are closed or filled."},
-			{Name: "replenished", Type: cty.Number, Mode: schema.Computed, Doc: "Runs offered beyond `volume` because of `replenish_below`."},
-			{Name: "status", Type: cty.String, Mode: schema.Computed, Doc: "`open`, or `filled` when nothing remains."},
-			{Name: "orders", Type: cty.Map(signedType), Mode: schema.Computed, Doc: "Every signed order that is neither closed nor filled, by hash, with its body: whoever reads it can use it."},
-		},
+	units := o.unit + "s"
+	t := &schema.Table{Type: o.typ(), Doc: o.doc(), Example: o.example}
+	for _, term := range o.terms {
+		t.Attrs = append(t.Attrs, term.Attr)
 	}
+	t.Attrs = append(t.Attrs,
+		uintAttr(schema.Attr{Name: "replenish_below", Mode: schema.Optional, Doc: "When fewer than this many " + units + " remain, offer `volume` more. Left out: never."}, 1),
+		choiceAttr(schema.Attr{Name: "revoke", Mode: schema.Optional, Default: cty.StringVal("auto"),
+			Doc: "How an order that a new one replaces ends: `auto` closes it on chain where it is better for the other side than the new one, `onchain` always, `unpublish` never."}, "auto", "onchain", "unpublish"),
+		choiceAttr(schema.Attr{Name: "on_destroy", Mode: schema.Optional, Default: cty.StringVal("close"),
+			Doc: "What ends the orders when the resource is removed: `close` (on chain, and off the market), `unpublish` (only hidden: copies stay usable), or `keep`."}, "close", "unpublish", "keep"),
+		bytes32Attr(schema.Attr{Name: "order_hash", Mode: schema.Computed, Doc: "EIP-712 hash of the newest order, known at plan time."}),
+		bytes32Attr(schema.Attr{Name: "salt", Mode: schema.Computed, Doc: "Salt of the newest order, derived from its terms and the resource's address."}),
+		schema.Attr{Name: "sign", Type: cty.String, Mode: schema.Computed, Doc: "Signature of the newest order."},
+		schema.Attr{Name: "remaining", Type: cty.Number, Mode: schema.Computed, Doc: "Units (" + units + ") on offer, when last applied: what remains of the orders on the market."},
+		schema.Attr{Name: "consumed", Type: cty.Number, Mode: schema.Computed, Doc: "Units (" + units + ") that were bought, when last applied."},
+		schema.Attr{Name: "settled", Type: cty.Number, Mode: schema.Computed, Doc: "Units (" + units + ") bought of orders that are closed or filled."},
+		schema.Attr{Name: "replenished", Type: cty.Number, Mode: schema.Computed, Doc: "Units (" + units + ") offered beyond `volume` because of `replenish_below`."},
+		schema.Attr{Name: "status", Type: cty.String, Mode: schema.Computed, Doc: "`open`, `signed` when the market shows none of its orders, or `filled` when nothing remains."},
+		schema.Attr{Name: "orders", Type: cty.Map(signedType), Mode: schema.Computed, Doc: "Every signed order that is neither closed nor filled, by hash, with its body: whoever reads it can use it."},
+	)
+	return t
+}
+
+func (o order) doc() string {
+	rows := [][2]string{
+		{"new", "sign, publish"},
+		{o.tighter, "close the old order, sign, publish the new one, unpublish the old one"},
+		{o.looser, "sign, publish the new order, unpublish the old one (close it too with `revoke = \"onchain\"`)"},
+		{"volume + N", "sign and publish one more order of N; the old one stays"},
+		{"volume - N", "close the old order, sign and publish what remains less N; nothing if nothing remains"},
+	}
+	if e := o.kind.Entry(); e != nil {
+		rows = append(rows, [2]string{e.Noun + " replaced", "deploy the new " + e.Noun + ", sign, publish the new order, unpublish and close the old one"})
+	}
+	rows = append(rows, [][2]string{
+		{"unpublished by somebody else, still valid", "publish the same signed order again"},
+		{"closed or filled by somebody else", "a notice, or a new order if `replenish_below` says so"},
+		{"remaining below `replenish_below`", "sign and publish one more order of `volume`"},
+		{"removed from the configuration", "unpublish and close, or as `on_destroy` says"},
+	}...)
+	var b strings.Builder
+	b.WriteString(o.intro + "\n\n" +
+		"A signed order is a bearer instrument: taking it off the market only hides it, and only closing it on chain (a transaction) ends it. So:\n\n" +
+		"| change | actions, in order |\n| --- | --- |\n")
+	for _, row := range rows {
+		fmt.Fprintf(&b, "| %s | %s |\n", row[0], row[1])
+	}
+	b.WriteString("\n`volume` is the total over the life of the resource: a new order after a price change offers what remains of it. Sold units are progress, not drift.")
+	return b.String()
 }
 
 // A signed is one signed order that is known.
@@ -106,13 +114,7 @@ type signed struct {
 	changed    bool // since the state was written
 }
 
-func (s *signed) volume() *big.Int {
-	n, _ := new(big.Int).SetString(s.body["volume"], 10)
-	if n == nil {
-		return new(big.Int)
-	}
-	return n
-}
+func (s *signed) volume() *big.Int { return number(s.body["volume"]) }
 
 // remaining is what can still be bought of it.
 func (s *signed) remaining() *big.Int { return new(big.Int).Sub(s.volume(), s.consumed) }
@@ -203,9 +205,9 @@ func (c *client) salt(k *poco.Kind, resource addr.Instance, terms poco.Order, ge
 
 // A listing is what the market shows of an owner's orders.
 type listing struct {
-	byHash map[common.Hash]*market.Row
-	byApp  map[common.Address][]*market.Row
-	count  int
+	byHash  map[common.Hash]*market.Row
+	byIndex map[string][]*market.Row // by the field that is the kind's index
+	count   int
 }
 
 type listingFunc = func(context.Context) (*listing, error)
@@ -232,12 +234,13 @@ func (c *client) readListing(ctx context.Context, k *poco.Kind, owner common.Add
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{byHash: make(map[common.Hash]*market.Row, len(rows)), byApp: map[common.Address][]*market.Row{}, count: len(rows)}
+	l := &listing{byHash: make(map[common.Hash]*market.Row, len(rows)), byIndex: map[string][]*market.Row{}, count: len(rows)}
+	index := orderOf(k).index
 	for i := range rows {
 		r := &rows[i]
 		l.byHash[r.OrderHash] = r
-		a := common.HexToAddress(r.Order[k.Resource])
-		l.byApp[a] = append(l.byApp[a], r)
+		at := r.Order[index]
+		l.byIndex[at] = append(l.byIndex[at], r)
 	}
 	return l, nil
 }
@@ -349,18 +352,22 @@ func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.
 
 // summary is the attributes that follow from the orders.
 func summary(settled *big.Int, list []*signed) map[string]cty.Value {
-	remaining, consumed := new(big.Int), new(big.Int).Set(settled)
+	remaining, consumed, status := new(big.Int), new(big.Int).Set(settled), statusFilled
 	for _, s := range list {
 		if s.over() {
 			consumed.Add(consumed, s.sold())
 			continue
 		}
 		consumed.Add(consumed, s.consumed)
-		remaining.Add(remaining, s.remaining())
+		if s.status == statusOpen {
+			remaining.Add(remaining, s.remaining())
+		}
+		if status != statusOpen {
+			status = s.status
+		}
 	}
-	status := statusOpen
-	if remaining.Sign() == 0 {
-		status = statusFilled
+	if status == statusClosing {
+		status = statusSigned
 	}
 	return map[string]cty.Value{
 		"orders": ordersValue(list), "settled": bigNumber(settled), "remaining": bigNumber(remaining),
@@ -388,21 +395,4 @@ func (o order) desiredTerms(d object) poco.Order {
 		}
 	}
 	return t
-}
-
-// better reports whether a buyer would rather use old than new terms: cheaper, or allowing what the new ones don't. Then
-// it must be closed before the new order is offered.
-func (o order) better(old, now poco.Order) bool {
-	before, _ := new(big.Int).SetString(old[o.kind.Price], 10)
-	after, _ := new(big.Int).SetString(now[o.kind.Price], 10)
-	if before == nil || after == nil || before.Cmp(after) < 0 || old["tag"] != now["tag"] {
-		return true
-	}
-	zero := common.Address{}.Hex()
-	for _, restrict := range []string{"apprestrict", "datasetrestrict", "workerpoolrestrict", "requesterrestrict"} {
-		if old[restrict] != now[restrict] && now[restrict] != "" && now[restrict] != zero {
-			return true
-		}
-	}
-	return false
 }

@@ -195,7 +195,7 @@ type consumedExpectation struct {
 }
 
 func consumedPrecondition(s *signed) providers.Precondition {
-	return providers.Precondition{Kind: "consumed", Summary: fmt.Sprintf("%s of order %s were bought", runs(s.consumed), s.hash),
+	return providers.Precondition{Kind: "consumed", Summary: fmt.Sprintf("%s units of order %s were bought", s.consumed, s.hash),
 		Payload: marshal(consumedExpectation{Hash: s.hash, Consumed: s.consumed.String()})}
 }
 

@@ -13,22 +13,12 @@ import (
 
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
-	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
 // Planning is level-based: it looks at the signed orders that are known and at what the configuration wants, never at how
 // things came to be so. An order whose terms are the wanted ones is kept; every other one is withdrawn; what is missing
 // from the total is offered by one more order. So a plan after a crash just finishes the job.
-
-// maxGenerations bounds the search for orders of the same terms.
-const maxGenerations = 16
-
-// marketMax is the largest number that the market accepts.
-var marketMax = new(big.Int).SetUint64(1<<53 - 1)
-
-// maxOpenOrders is how many open orders of a kind the market lets a wallet have, by default.
-const maxOpenOrders = 50
 
 // An orderPlan is one order resource on the way through plan.
 type orderPlan struct {
@@ -51,12 +41,16 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 	if err := c.pin(ctx); err != nil {
 		return fail(len(reqs), providers.PlanResult{Err: err})
 	}
+	wallet, _ := c.address() // prepareOrders tells when there is none
 	var todo []*orderPlan
 	for i, req := range reqs {
 		p := &orderPlan{order: o, c: c, req: req, result: &results[i], d: object{req.Desired}}
 		if req.Desired.IsNull() {
 			p.withdrawAll(ctx)
 			continue
+		}
+		if o.complete != nil {
+			p.d = object{p.d.with(o.complete(p.d, wallet))}
 		}
 		p.terms = o.desiredTerms(p.d)
 		p.known = c.ordersOf(req)
@@ -84,6 +78,7 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 		}
 	}
 	c.chooseGenerations(ctx, open)
+	c.checkOffers(ctx, o, open)
 	parallel(len(todo), workers, func(i int) {
 		if p := todo[i]; p.result.Err == nil {
 			p.finish(ctx)
@@ -100,92 +95,6 @@ func (c *client) ordersOf(req providers.PlanRequest) []*signed {
 		return known
 	}
 	return ordersOf(req.Current)
-}
-
-// prepareOrders reads what planning needs: who owns the apps, and the market's orders for resources without state.
-func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) error {
-	wallet, err := c.address()
-	if err != nil {
-		return err
-	}
-	var ask []common.Address
-	asked := map[common.Address]bool{}
-	for _, p := range todo {
-		a := common.HexToAddress(p.terms[o.kind.Resource])
-		if _, ok := c.ownerOf(a); !ok && !asked[a] {
-			asked[a] = true
-			ask = append(ask, a)
-		}
-	}
-	owners, err := c.ownersOf(ctx, o.kind.Entry(), ask)
-	if err != nil {
-		return err
-	}
-	for i, a := range ask {
-		if owners[i] != (common.Address{}) {
-			c.rememberOwner(a, owners[i])
-		}
-	}
-	lost := false
-	for _, p := range todo {
-		a := common.HexToAddress(p.terms[o.kind.Resource])
-		owner, ok := c.ownerOf(a)
-		switch {
-		case !ok:
-			p.result.Err = providers.At(o.kind.Resource, fmt.Errorf("no app is registered at %s, and this configuration doesn't deploy one there: refer to iexec_app.NAME.address, or correct the address", a))
-		case owner != wallet:
-			p.result.Err = providers.At(o.kind.Resource, fmt.Errorf("app %s belongs to %s, and only its owner's orders are valid, but the wallet is %s: use the owner's wallet", a, owner, wallet))
-		}
-		lost = lost || p.req.Prior.IsNull()
-	}
-	if !lost {
-		return nil
-	}
-	rows, err := c.list(ctx, o.kind)
-	if err != nil {
-		return err
-	}
-	for _, p := range todo {
-		if p.req.Prior.IsNull() && p.result.Err == nil {
-			p.recognise(rows.byApp[common.HexToAddress(p.terms[o.kind.Resource])])
-		}
-	}
-	return nil
-}
-
-// recognise finds, among the open orders of the app, those that this resource signed: their salt tells.
-func (p *orderPlan) recognise(rows []*market.Row) {
-	for _, row := range rows {
-		for g := range int64(maxGenerations) {
-			if p.c.salt(p.kind, p.req.Addr, row.Order, g) != row.Order["salt"] {
-				continue
-			}
-			consumed := new(big.Int).Sub((&signed{body: row.Order}).volume(), row.Remaining)
-			p.known = append(p.known, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: consumed, generation: g})
-			p.adopted = true
-			break
-		}
-	}
-	if !p.adopted {
-		return
-	}
-	slices.SortFunc(p.known, func(a, b *signed) int { return a.hash.Cmp(b.hash) })
-	total := new(big.Int)
-	for _, s := range p.known {
-		if sameTerms(p.kind, s.body, p.terms) {
-			total.Add(total, s.volume())
-		}
-	}
-	volume := p.d.num0("volume")
-	if p.d.num("replenish_below") != nil {
-		for more := new(big.Int).Sub(total, volume); more.Cmp(p.extra) > 0; {
-			p.extra = new(big.Int).Add(p.extra, volume)
-		}
-	}
-	if missing := new(big.Int).Sub(volume, total); missing.Sign() > 0 && total.Sign() > 0 {
-		p.settled = missing
-		p.notice(providers.Warning, "volume", "the orders found offer %s of %s in total: the other %s count as sold, because the state that would know was lost. To offer more, raise volume", total, p.d.num0("volume"), missing)
-	}
 }
 
 func (p *orderPlan) notice(level providers.Level, attr, format string, args ...any) {
@@ -236,10 +145,10 @@ func (p *orderPlan) decide() {
 	revoke := p.d.str("revoke")
 	for _, s := range old {
 		switch {
-		case p.req.Replace || s.body[p.kind.Resource] == p.terms[p.kind.Resource] && p.better(s.body, p.terms) && revoke != "unpublish":
+		case p.req.Replace || !p.moved(s) && p.better(s.body, p.terms) && revoke != "unpublish":
 			d.closeFirst = append(d.closeFirst, s)
 			d.withdraw = append(d.withdraw, s)
-		case s.body[p.kind.Resource] != p.terms[p.kind.Resource] && revoke != "unpublish" || revoke == "onchain":
+		case p.moved(s) && revoke != "unpublish" || revoke == "onchain":
 			d.withdraw = append(d.withdraw, s)
 			d.closeLast = append(d.closeLast, s)
 		case s.status != statusOpen:
@@ -267,6 +176,11 @@ func (p *orderPlan) decide() {
 	p.chosen = d
 }
 
+// moved reports whether an order is about another entry than the one that is wanted.
+func (p *orderPlan) moved(s *signed) bool {
+	return s.body[p.kind.Resource] != p.terms[p.kind.Resource]
+}
+
 // shrink moves kept orders to be closed until the total fits, and returns what is to be offered again.
 func (p *orderPlan) shrink(d *decision, need *big.Int) *big.Int {
 	slices.SortStableFunc(d.keep, func(a, b *signed) int { return a.remaining().Cmp(b.remaining()) })
@@ -287,63 +201,6 @@ func (p *orderPlan) shrink(d *decision, need *big.Int) *big.Int {
 	return rest
 }
 
-// chooseGenerations gives each new order the first generation whose order was never used up, in one read a round.
-func (c *client) chooseGenerations(ctx context.Context, open []*orderPlan) {
-	generation := make([]int64, len(open))
-	for len(open) > 0 {
-		hashes := make([]common.Hash, len(open))
-		for i, p := range open {
-			for {
-				p.next.generation = generation[i]
-				p.next.body["salt"] = c.salt(p.kind, p.req.Addr, p.next.body, generation[i])
-				hash, err := c.Domain().OrderHash(p.kind, p.next.body)
-				if err != nil {
-					p.result.Err = err
-				}
-				p.next.hash, hashes[i] = hash, hash
-				if !slices.ContainsFunc(p.known, func(s *signed) bool { return s.hash == hash }) {
-					break
-				}
-				generation[i]++
-			}
-		}
-		consumed, err := c.consumedOf(ctx, hashes, nil)
-		var again []*orderPlan
-		var generations []int64
-		for i, p := range open {
-			switch {
-			case err != nil:
-				p.result.Err = err
-			case consumed[i].Cmp(p.next.volume()) < 0:
-				p.next.consumed = consumed[i]
-			case p.soldOut(ctx):
-			default:
-				again, generations = append(again, p), append(generations, generation[i]+1)
-			}
-		}
-		open, generation = again, generations
-	}
-}
-
-// soldOut recognises, for a resource without state, an order that was filled: then nothing more is offered.
-func (p *orderPlan) soldOut(ctx context.Context) bool {
-	if !p.req.Prior.IsNull() || p.adopted || p.next.volume().Cmp(p.d.num0("volume")) != 0 {
-		return false
-	}
-	row, err := p.c.market.Get(ctx, p.kind, p.next.hash)
-	if err != nil {
-		p.result.Err = err
-		return true
-	}
-	if row == nil || row.Status != "filled" {
-		return false
-	}
-	p.notice(providers.Info, "", "order %s is sold out", p.next.hash)
-	p.settled.Add(p.settled, p.next.volume())
-	p.adopted, p.next = true, nil
-	return true
-}
-
 // finish writes the result: the planned value and the actions.
 func (p *orderPlan) finish(ctx context.Context) {
 	d, r := p.chosen, p.result
@@ -353,7 +210,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 		p.exposures(d)
 		return
 	}
-	fresh := p.req.Prior.IsNull() || (object{p.req.Prior}).str("app") == "" // the latter: making it was interrupted
+	fresh := p.req.Prior.IsNull() || (object{p.req.Prior}).str(p.index) == "" // the latter: making it was interrupted
 	if fresh && !p.adopted && p.next != nil || fresh && !p.req.Prior.IsNull() {
 		r.Kind = providers.Create
 	}
@@ -361,14 +218,14 @@ func (p *orderPlan) finish(ctx context.Context) {
 	closing := b.closes(d.closeFirst, nil, p.next != nil)
 	offered := closing
 	if p.next != nil {
-		signing := b.add(providers.Action{Kind: "sign", Early: true, After: closing, Summary: p.describe(p.next),
+		signing := b.add(providers.Action{Kind: "sign", Early: true, After: closing, Summary: fmt.Sprintf("sign order %s: %s", p.next.hash, p.offer(p.next.volume(), p.next.body)),
 			Payload: marshal(p.payload(p.next)), Cost: providers.Cost{Signatures: 1}, Expect: p.expectations(d)})
 		offered = []int{b.add(p.publish(p.next, []int{signing}))}
 	}
 	for _, s := range d.keep {
 		if s.status == statusSigned || s.status == statusClosing {
 			b.add(p.publish(s, nil))
-			p.result.Because = append(r.Because, "it was unpublished and is still valid")
+			r.Because = []string{"it was unpublished and is still valid"}
 		}
 	}
 	gone := map[common.Hash][]int{}
@@ -397,7 +254,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 	default:
 		r.Kind = providers.Update
 	}
-	p.warn(ctx, d)
+	p.warn(d)
 }
 
 // asWanted reports whether there is nothing to do, nor to remember.
@@ -481,47 +338,13 @@ func (p *orderPlan) found() cty.Value {
 	return p.d.with(attrs)
 }
 
-func (p *orderPlan) describe(s *signed) string {
-	price, _ := new(big.Int).SetString(s.body[p.kind.Price], 10)
-	return fmt.Sprintf("sign order %s: %s at %s", s.hash, runs(s.volume()), poco.FormatAmount(price))
-}
-
-func runs(n *big.Int) string {
-	if n.IsInt64() && n.Int64() == 1 {
-		return "1 run"
-	}
-	return n.String() + " runs"
-}
-
-// warn tells what is allowed but probably not meant, and what stays buyable.
-func (p *orderPlan) warn(ctx context.Context, d *decision) {
-	price, volume := p.d.num0("appprice"), p.d.num0("volume")
-	offering := p.next != nil
-	switch names, ok := poco.TagNames(common.HexToHash(p.d.str("tag"))); {
-	case !offering:
-	case !ok || !slices.Contains(names, "tee") || !slices.Contains(names, "tdx"):
-		p.notice(providers.Warning, "tag", "today's market clients match only orders with the tags tee and tdx: few will find this one")
-	}
-	if offering && price.Sign() == 0 && volume.Cmp(big.NewInt(10_000_000)) > 0 {
-		p.notice(providers.Warning, "appprice", "%s are free of charge", runs(volume))
-	}
-	if offering && (price.Cmp(marketMax) > 0 || p.next.volume().Cmp(marketMax) > 0) {
-		p.notice(providers.Warning, "volume", "the market refuses prices and volumes above %s", marketMax)
-	}
-	if rows, err := p.c.list(ctx, p.kind); offering && err == nil && rows.count >= maxOpenOrders {
-		p.notice(providers.Warning, "", "the wallet has %d open orders, and the market by default refuses more than %d", rows.count, maxOpenOrders)
-	}
-	p.exposures(d)
-}
-
 // exposures tells which orders whoever has a copy can use for ever.
 func (p *orderPlan) exposures(d *decision) {
 	for _, s := range slices.Concat(d.withdraw, d.hidden) {
 		if slices.Contains(d.closeFirst, s) || slices.Contains(d.closeLast, s) {
 			continue
 		}
-		old, _ := new(big.Int).SetString(s.body[p.kind.Price], 10)
-		p.notice(providers.Exposure, "", "order %s stays usable by whoever has a copy: %s at %s. revoke = \"onchain\" closes it", s.hash, runs(s.remaining()), poco.FormatAmount(old))
+		p.notice(providers.Exposure, "", "order %s stays usable by whoever has a copy: %s. revoke = \"onchain\" closes it", s.hash, p.offer(s.remaining(), s.body))
 	}
 }
 
@@ -539,13 +362,12 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 		if s.over() {
 			continue
 		}
-		price, _ := new(big.Int).SetString(s.body[p.kind.Price], 10)
 		if how != "close" {
 			word := "usable by whoever has a copy"
 			if how == "keep" && s.status == statusOpen {
 				word = "open on the market"
 			}
-			p.notice(providers.Exposure, "", "order %s stays %s: %s at %s", s.hash, word, runs(s.remaining()), poco.FormatAmount(price))
+			p.notice(providers.Exposure, "", "order %s stays %s: %s", s.hash, word, p.offer(s.remaining(), s.body))
 		}
 		var after []int
 		if how != "keep" && s.status == statusOpen {
@@ -591,14 +413,13 @@ func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
 		}
 		from, _ := c.address()
 		gas := c.estimate(b.ctx, "close", chain.Msg{From: from, To: c.Hub, Data: data}, 70_000)
-		price, _ := new(big.Int).SetString(s.body[b.p.kind.Price], 10)
 		payload := b.p.payload(s)
 		payload.Exact = exact
 		payload.Data = data
 		payload.To = c.Hub
 		a := providers.Action{Kind: "close", Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
-			Summary: fmt.Sprintf("close order %s on chain: %s at %s can't be bought any more", s.hash, runs(s.remaining()), poco.FormatAmount(price)),
-			Expect:  []providers.Precondition{ownerPrecondition(common.HexToAddress(s.body[b.p.kind.Resource]), from)}}
+			Summary: fmt.Sprintf("close order %s on chain: %s can't be bought any more", s.hash, b.p.offer(s.remaining(), s.body)),
+			Expect:  b.p.ownership(s)}
 		if exact {
 			a.Expect = append(a.Expect, consumedPrecondition(s))
 		}
@@ -621,11 +442,18 @@ func (p *orderPlan) expectations(d *decision) []providers.Precondition {
 func (p *orderPlan) publish(s *signed, after []int) providers.Action {
 	a := providers.Action{Kind: "publish", After: after, Summary: fmt.Sprintf("publish order %s on the market", s.hash),
 		Payload: marshal(p.payload(s)), Cost: providers.Cost{Signatures: 1, Requests: 2}}
-	app := common.HexToAddress(s.body[p.kind.Resource])
-	if p.c.registered(app) {
-		a.Expect = []providers.Precondition{ownerPrecondition(app, p.c.wallet.Address())}
+	if p.c.registered(common.HexToAddress(s.body[p.kind.Resource])) {
+		a.Expect = p.ownership(s)
 	}
 	return a
+}
+
+// ownership is what makes the wallet the one whose orders are valid: that it owns the entry.
+func (p *orderPlan) ownership(s *signed) []providers.Precondition {
+	if p.kind.Entry() == nil {
+		return nil
+	}
+	return []providers.Precondition{ownerPrecondition(common.HexToAddress(s.body[p.kind.Resource]), p.c.wallet.Address())}
 }
 
 func (p *orderPlan) unpublish(s *signed, after []int) providers.Action {

@@ -56,9 +56,13 @@ type actionFunc func(ctx context.Context, c *client, req providers.DoRequest) (j
 // A checkFunc checks preconditions of one kind.
 type checkFunc func(ctx context.Context, c *client, ps []providers.Precondition) []error
 
-func resourceTypes() []resourceType { return []resourceType{app{}, order{poco.AppOrder}} }
+func resourceTypes() []resourceType {
+	return []resourceType{app{}, appOrder, datasetOrder, workerpoolOrder, requestOrder}
+}
 
-func dataTypes() []dataType { return []dataType{appData{}, chainData{}} }
+func dataTypes() []dataType {
+	return []dataType{appData{}, chainData{}, orderData{}, bookData{}, accountData{}, categoryData{}, dealsData{}}
+}
 
 func actions() map[string]actionFunc {
 	return map[string]actionFunc{
@@ -151,6 +155,7 @@ type client struct {
 	registries func(context.Context) ([]common.Address, error) // of the hub, in order of poco.EntryKinds; read once
 	pinned     func(context.Context) (chain.Head, error)       // read once
 	fees       func(context.Context) (chain.Fees, error)       // read once
+	supply     func(context.Context) ([]market.Row, error)     // open workerpool orders of the market; read once
 
 	mu       sync.Mutex
 	owners   map[common.Address]common.Address // of entries, as read or as planned in this run
@@ -193,6 +198,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	c.pinned = once(func(ctx context.Context) (chain.Head, error) { return c.chain.Pin(ctx) })
 	c.begin(ctx, req.Expect)
 	c.fees = once(func(ctx context.Context) (chain.Fees, error) { return c.chain.GasPrice(ctx) })
+	c.supply = once(c.readSupply)
 	return c, nil
 }
 

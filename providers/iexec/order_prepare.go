@@ -1,0 +1,191 @@
+package iexec
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"slices"
+
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/market"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// What planning orders needs to know first: whose orders are valid, and which orders a lost state had.
+
+// maxGenerations bounds the search for orders of the same terms.
+const maxGenerations = 16
+
+// prepareOrders reads what planning needs: who owns the apps, and the market's orders for resources without state.
+func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) error {
+	wallet, err := c.address()
+	if err != nil {
+		return err
+	}
+	if e := o.kind.Entry(); e != nil {
+		var entries []common.Address
+		for _, p := range todo {
+			entries = append(entries, common.HexToAddress(p.terms[o.kind.Resource]))
+		}
+		if err := c.learnOwners(ctx, e, entries); err != nil {
+			return err
+		}
+	}
+	lost := false
+	for _, p := range todo {
+		p.result.Err = providers.At(o.kind.Resource, p.checkSigner(wallet))
+		lost = lost || p.req.Prior.IsNull()
+	}
+	if !lost {
+		return nil
+	}
+	rows, err := c.list(ctx, o.kind)
+	if err != nil {
+		return err
+	}
+	for _, p := range todo {
+		if p.req.Prior.IsNull() && p.result.Err == nil {
+			p.recognise(rows.byIndex[p.terms[o.index]])
+		}
+	}
+	return nil
+}
+
+// learnOwners reads the owners of entries that aren't known yet. Those that aren't registered stay unknown.
+func (c *client) learnOwners(ctx context.Context, k *poco.EntryKind, entries []common.Address) error {
+	var ask []common.Address
+	asked := map[common.Address]bool{}
+	for _, a := range entries {
+		if _, ok := c.ownerOf(a); !ok && !asked[a] {
+			asked[a] = true
+			ask = append(ask, a)
+		}
+	}
+	owners, err := c.ownersOf(ctx, k, ask)
+	if err != nil {
+		return err
+	}
+	for i, a := range ask {
+		if owners[i] != (common.Address{}) {
+			c.rememberOwner(a, owners[i])
+		}
+	}
+	return nil
+}
+
+// checkSigner tells why an order that the wallet signs would not be valid.
+func (p *orderPlan) checkSigner(wallet common.Address) error {
+	e, a := p.kind.Entry(), common.HexToAddress(p.terms[p.kind.Resource])
+	if e == nil {
+		if a != wallet {
+			return fmt.Errorf("a request is signed by its requester, %s, but the wallet is %s: leave requester out, or use the requester's wallet", a, wallet)
+		}
+		for _, s := range p.known {
+			if p.moved(s) && !s.over() {
+				return fmt.Errorf("order %s is signed by %s, who alone can withdraw it, but the wallet is %s: use that wallet until the order is gone", s.hash, s.body[p.kind.Resource], wallet)
+			}
+		}
+		return nil
+	}
+	switch owner, ok := p.c.ownerOf(a); {
+	case !ok:
+		return fmt.Errorf("no %s is registered at %s, and this configuration doesn't deploy one there: refer to iexec_%s.NAME.address, or correct the address", e.Noun, a, e.Noun)
+	case owner != wallet:
+		return fmt.Errorf("%s %s belongs to %s, and only its owner's orders are valid, but the wallet is %s: use the owner's wallet", e.Noun, a, owner, wallet)
+	}
+	return nil
+}
+
+// recognise finds, among the open orders of the same index, those that this resource signed: their salt tells.
+func (p *orderPlan) recognise(rows []*market.Row) {
+	for _, row := range rows {
+		for g := range int64(maxGenerations) {
+			if p.c.salt(p.kind, p.req.Addr, row.Order, g) != row.Order["salt"] {
+				continue
+			}
+			consumed := new(big.Int).Sub((&signed{body: row.Order}).volume(), row.Remaining)
+			p.known = append(p.known, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: consumed, generation: g})
+			p.adopted = true
+			break
+		}
+	}
+	if !p.adopted {
+		return
+	}
+	slices.SortFunc(p.known, func(a, b *signed) int { return a.hash.Cmp(b.hash) })
+	total := new(big.Int)
+	for _, s := range p.known {
+		if sameTerms(p.kind, s.body, p.terms) {
+			total.Add(total, s.volume())
+		}
+	}
+	volume := p.d.num0("volume")
+	if p.d.num("replenish_below") != nil {
+		for more := new(big.Int).Sub(total, volume); more.Cmp(p.extra) > 0; {
+			p.extra = new(big.Int).Add(p.extra, volume)
+		}
+	}
+	if missing := new(big.Int).Sub(volume, total); missing.Sign() > 0 && total.Sign() > 0 {
+		p.settled = missing
+		p.notice(providers.Warning, "volume", "the orders found offer %s of %s in total: the other %s count as sold, because the state that would know was lost. To offer more, raise volume", total, p.d.num0("volume"), missing)
+	}
+}
+
+// chooseGenerations gives each new order the first generation whose order was never used up, in one read a round.
+func (c *client) chooseGenerations(ctx context.Context, open []*orderPlan) {
+	generation := make([]int64, len(open))
+	for len(open) > 0 {
+		hashes := make([]common.Hash, len(open))
+		for i, p := range open {
+			for {
+				p.next.generation = generation[i]
+				p.next.body["salt"] = c.salt(p.kind, p.req.Addr, p.next.body, generation[i])
+				hash, err := c.Domain().OrderHash(p.kind, p.next.body)
+				if err != nil {
+					p.result.Err = err
+				}
+				p.next.hash, hashes[i] = hash, hash
+				if !slices.ContainsFunc(p.known, func(s *signed) bool { return s.hash == hash }) {
+					break
+				}
+				generation[i]++
+			}
+		}
+		consumed, err := c.consumedOf(ctx, hashes, nil)
+		var again []*orderPlan
+		var generations []int64
+		for i, p := range open {
+			switch {
+			case err != nil:
+				p.result.Err = err
+			case consumed[i].Cmp(p.next.volume()) < 0:
+				p.next.consumed = consumed[i]
+			case p.soldOut(ctx):
+			default:
+				again, generations = append(again, p), append(generations, generation[i]+1)
+			}
+		}
+		open, generation = again, generations
+	}
+}
+
+// soldOut recognises, for a resource without state, an order that was filled: then nothing more is offered.
+func (p *orderPlan) soldOut(ctx context.Context) bool {
+	if !p.req.Prior.IsNull() || p.adopted || p.next.volume().Cmp(p.d.num0("volume")) != 0 {
+		return false
+	}
+	row, err := p.c.market.Get(ctx, p.kind, p.next.hash)
+	if err != nil {
+		p.result.Err = err
+		return true
+	}
+	if row == nil || row.Status != "filled" {
+		return false
+	}
+	p.notice(providers.Info, "", "order %s is sold out", p.next.hash)
+	p.settled.Add(p.settled, p.next.volume())
+	p.adopted, p.next = true, nil
+	return true
+}
