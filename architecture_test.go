@@ -35,6 +35,7 @@ var mayImport = []importRule{
 	{"providers", []string{"config/addr", "config/schema", "state"}},
 	{"providers/iexec/poco", nil},
 	{"providers/iexec/…", []string{"config/addr", "config/schema", "state", "providers", "providers/oci", "providers/iexec/…"}},
+	{"providers/builtin", []string{"config/schema", "state", "state/local", "providers"}},
 	{"providers/providertest", []string{"config", "config/addr", "state", "state/local", "plan", "plan/apply", "providers"}},
 	{"providers/…", []string{"config/addr", "config/schema", "state", "providers"}},
 	{"plan", []string{"config", "config/addr", "config/schema", "state", "providers"}},

@@ -191,7 +191,7 @@ func writeFloor(b *testing.B, dir string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	registry := builtin()
+	registry := builtins()
 	f, err := os.OpenFile(filepath.Join(dir, "floor"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		b.Fatal(err)

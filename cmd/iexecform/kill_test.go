@@ -29,7 +29,7 @@ func dying() {
 	if err != nil {
 		panic(err)
 	}
-	a := newApp(builtin, os.Stdin, os.Stdout, os.Stderr, os.Environ())
+	a := newApp(builtins, os.Stdin, os.Stdout, os.Stderr, os.Environ())
 	open := a.openStore
 	a.openStore = func(dir string) state.Store {
 		return &mortal{Store: open(dir), left: n, after: os.Getenv("DIE_WHEN") == "after"}

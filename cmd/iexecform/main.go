@@ -26,7 +26,7 @@ func main() {
 
 // run runs the program with the providers that it is released with.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
-	return runWith(builtin, args, stdin, stdout, stderr, env)
+	return runWith(builtins, args, stdin, stdout, stderr, env)
 }
 
 // runWith runs the program with other providers, which are made when a command needs them first.

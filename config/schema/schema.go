@@ -41,7 +41,9 @@ type Attr struct {
 	Default   cty.Value // canonical; cty.NilVal for null; only for Optional
 	ForceNew  bool      // a change of it means another object: shown as "forces replacement"
 	Sensitive bool      // never shown, never kept in plan or state
+	WriteOnly bool      // given to the provider to plan and to do with, and to nobody else: null in plan and state
 	Doc       string    // one or two sentences of Markdown, with unit and source
+	Lacks     string    // of an object: the attribute, map(string), with the names that it can't have and why, for messages
 }
 
 // Block is a nested block that may occur at most once.
@@ -49,6 +51,22 @@ type Block struct {
 	Name  string
 	Attrs []Attr
 	Doc   string
+}
+
+// Removal is how an object goes that is no longer configured.
+type Removal string
+
+// The ways to go.
+const (
+	RemoveDefault   Removal = ""          // as the object itself says, or as its type does
+	RemoveClose     Removal = "close"     // it ends, for everybody
+	RemoveUnpublish Removal = "unpublish" // it is hidden; who has it can still use it
+	RemoveForget    Removal = "forget"    // nothing happens to it: it is no longer remembered
+)
+
+// RemovalModes returns what a removed block may ask for.
+func (t *Table) RemovalModes() []Removal {
+	return append([]Removal{RemoveClose, RemoveForget}, t.Removals...)
 }
 
 // Table is the schema of a provider, resource or data block.
@@ -59,6 +77,8 @@ type Table struct {
 	Blocks  []Block
 	Doc     string // Markdown: what it is and what its changes do
 	Example string // HCL
+	// Removals is what a removed block may ask for besides RemoveClose and RemoveForget.
+	Removals []Removal
 
 	once sync.Once
 	typ  cty.Type

@@ -1,0 +1,56 @@
+package iexec
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// accountData is the data source iexec_account: what an address has at the hub.
+type accountData struct{}
+
+func (accountData) table() *schema.Table {
+	return &schema.Table{
+		Type:    "iexec_account",
+		Doc:     "The hub account of an address: what buyers pay from, and where sellers are paid.",
+		Example: "data \"iexec_account\" \"mine\" {}\n",
+		Attrs: []schema.Attr{
+			addressAttr(schema.Attr{Name: "address", Mode: schema.OptionalComputed, Doc: "Whose account. Left out: the wallet's."}),
+			priceAttr(schema.Attr{Name: "stake", Mode: schema.Computed, Doc: "What can be spent or withdrawn, in nRLC."}),
+			priceAttr(schema.Attr{Name: "locked", Mode: schema.Computed, Doc: "What is held back for deals that aren't finished, in nRLC."}),
+		},
+	}
+}
+
+func (accountData) readData(ctx context.Context, c *client, req providers.DataRequest) (providers.DataResult, error) {
+	if err := c.pin(ctx); err != nil {
+		return providers.DataResult{}, err
+	}
+	d := object{req.Config}
+	address := d.address("address")
+	if address == (common.Address{}) && d.str("address") == "" {
+		var err error
+		if address, err = c.address(); err != nil {
+			return providers.DataResult{}, err
+		}
+	}
+	out := c.chain.Calls(ctx, []chain.Call{{To: c.Hub, Data: pack(poco.HubABI().Pack("viewAccount", address))}})[0]
+	if out.Err == nil && len(out.Data) != 64 {
+		out.Err = fmt.Errorf("there is no PoCo hub at %s on chain %d", c.Hub, c.ID)
+	}
+	if out.Err != nil {
+		return providers.DataResult{}, fmt.Errorf("read account %s: %w", address, out.Err)
+	}
+	return providers.DataResult{Value: d.with(map[string]cty.Value{
+		"address": cty.StringVal(address.Hex()),
+		"stake":   bigNumber(new(big.Int).SetBytes(out.Data[:32])), "locked": bigNumber(new(big.Int).SetBytes(out.Data[32:])),
+	})}, nil
+}
