@@ -101,6 +101,14 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 // Requests is how many HTTP requests were made so far.
 func (c *Client) Requests() int { return int(c.sent.Load()) }
 
+// RateLimit is how many requests a minute the market takes, as its answers so far say; 0: it hasn't said. (They tell when a
+// window ends, not how long windows are: a minute, unless the market is set up otherwise.)
+func (c *Client) RateLimit() int {
+	c.limit.mu.Lock()
+	defer c.limit.mu.Unlock()
+	return c.limit.most
+}
+
 // Close closes idle connections.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
@@ -236,6 +244,7 @@ type limit struct {
 	mu        sync.Mutex
 	until     time.Time // end of the present window; zero: nothing known
 	remaining int       // requests that it still allows
+	most      int       // requests in a whole window; 0: nothing known
 }
 
 // wait returns when a request may be sent, and counts it.
@@ -276,8 +285,10 @@ func (l *limit) update(resp *http.Response, now time.Time) {
 		left := time.UnixMicro(int64(reset * 1e6)).Sub(theirs)
 		until = now.Add(min(max(left, 0), longest))
 	}
+	most, _ := strconv.Atoi(resp.Header.Get("X-RateLimit-Limit"))
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.most = max(most, l.most)
 	if resp.StatusCode == http.StatusTooManyRequests {
 		seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 		if err != nil {
