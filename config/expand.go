@@ -120,6 +120,8 @@ func (e *evaluator) expandForEach(n *node, ctx *hcl.EvalContext) (x expansion, d
 			key = value
 			switch {
 			case !key.IsKnown():
+	size := v.LengthInt()
+	x.keys, x.values = make([]addr.Key, 0, size), make([]cty.Value, 0, size)
 				return unknown()
 			case key.IsNull():
 				return fail("The set has a null element, which cannot be a key. Remove it, for example with compact(...).")

@@ -255,14 +255,25 @@ func (b *builder) readType(ctx context.Context, client providers.Client, instanc
 // decode reads the objects of the state, on all processors.
 func (b *builder) decode(instances []addr.Instance) []object {
 	objects := make([]object, len(instances))
-	workers := runtime.GOMAXPROCS(0)
+	share := 1 + (len(instances)-1)/runtime.GOMAXPROCS(0)
 	var wg sync.WaitGroup
-	for w := range workers {
+	for from := 0; from < len(instances); from += share {
 		wg.Go(func() {
-			known := texts{}
-			for n := w; n < len(instances); n += workers {
-				i, o := instances[n], &objects[n]
-				o.prior, o.Err = decodeObject(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i], known)
+			dec := newDecoder()
+			mine := objects[from:min(from+share, len(objects))]
+			values := make([]cty.Value, 0, len(mine))
+			for n := range mine {
+				i := instances[from+n]
+				v, err := dec.object(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i])
+				if mine[n].Err = err; err == nil {
+					values = append(values, v)
+				}
+			}
+			values = shareType(values)
+			for n := range mine {
+				if mine[n].Err == nil {
+					mine[n].prior, values = values[0], values[1:]
+				}
 			}
 		})
 	}

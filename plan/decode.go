@@ -9,12 +9,12 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// decodeAttributes reads the JSON of a state object as a value of an object type. Attributes that are absent are null;
-// unknown ones are refused. It does what cty's JSON package does, in one pass over the bytes: that package makes a decoder
-// for each nested value, which was two thirds of the memory of a plan in which nothing changes.
-func decodeAttributes(raw []byte, t cty.Type, known texts) (cty.Value, error) {
+// decode reads the JSON of a state object as a value of an object type. Attributes that are absent are null; unknown ones
+// are refused. It does what cty's JSON package does, in one pass over the bytes: that package makes a decoder for each
+// nested value, which was two thirds of the memory of a plan in which nothing changes.
+func (dec *decoder) decode(raw []byte, t cty.Type) (cty.Value, error) {
 	// The buffer is read in place. Names occur once: that was checked when the state was read.
-	dec := decoder{jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true)), known}
+	dec.Reset(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
 	v, err := dec.value(t)
 	if err != nil {
 		return cty.NilVal, fmt.Errorf("attributes: %w", err)
@@ -38,13 +38,41 @@ func (known texts) share(b []byte) string {
 	return s
 }
 
+// shareType makes values of one object type share it: cty makes each of them a type of its own, a third of its memory.
+// The elements of a list have the list's element type.
+func shareType(values []cty.Value) []cty.Value {
+	if len(values) == 0 {
+		return nil
+	}
+	return cty.ListVal(values).AsValueSlice()
+}
+
+// A decoder reads one state object after the other.
 type decoder struct {
-	*jsontext.Decoder
+	jsontext.Decoder
 	known texts
+	spare []map[string]cty.Value // maps to fill again: cty copies what it is given
+}
+
+func newDecoder() *decoder { return &decoder{known: texts{}} }
+
+func (dec *decoder) members() map[string]cty.Value {
+	last := len(dec.spare) - 1
+	if last < 0 {
+		return map[string]cty.Value{}
+	}
+	m := dec.spare[last]
+	dec.spare = dec.spare[:last]
+	return m
+}
+
+func (dec *decoder) reuse(m map[string]cty.Value) {
+	clear(m)
+	dec.spare = append(dec.spare, m)
 }
 
 // text reads a string.
-func (dec decoder) text() (string, error) {
+func (dec *decoder) text() (string, error) {
 	if k := dec.PeekKind(); k != '"' && k != 0 {
 		return "", mismatch("string", k)
 	}
@@ -59,7 +87,7 @@ func (dec decoder) text() (string, error) {
 	return string(plain), err
 }
 
-func (dec decoder) value(t cty.Type) (cty.Value, error) {
+func (dec *decoder) value(t cty.Type) (cty.Value, error) {
 	if dec.PeekKind() == 'n' {
 		_, err := dec.ReadToken()
 		return cty.NullVal(t), err
@@ -83,7 +111,7 @@ func (dec decoder) value(t cty.Type) (cty.Value, error) {
 		}
 		return cty.BoolVal(tok.Bool()), nil
 	case t.IsObjectType():
-		return dec.object(t)
+		return dec.objectOf(t)
 	case t.IsMapType():
 		return dec.mapOf(t.ElementType())
 	case t.IsListType() || t.IsSetType():
@@ -92,7 +120,7 @@ func (dec decoder) value(t cty.Type) (cty.Value, error) {
 	return cty.NilVal, fmt.Errorf("a value of type %s can't be kept in a state", t.FriendlyName())
 }
 
-func (dec decoder) token(want jsontext.Kind) (jsontext.Token, error) {
+func (dec *decoder) token(want jsontext.Kind) (jsontext.Token, error) {
 	if k := dec.PeekKind(); k != want && k != 0 {
 		return jsontext.Token{}, mismatch(want.String(), k)
 	}
@@ -103,7 +131,7 @@ func mismatch(want string, got jsontext.Kind) error {
 	return fmt.Errorf("want %s, found %s", want, got)
 }
 
-func (dec decoder) number() (cty.Value, error) {
+func (dec *decoder) number() (cty.Value, error) {
 	if k := dec.PeekKind(); k != '0' && k != 0 {
 		return cty.NilVal, mismatch("number", k)
 	}
@@ -121,12 +149,13 @@ func (dec decoder) number() (cty.Value, error) {
 	return cty.NumberIntVal(n), nil
 }
 
-func (dec decoder) object(t cty.Type) (cty.Value, error) {
+func (dec *decoder) objectOf(t cty.Type) (cty.Value, error) {
 	if _, err := dec.token('{'); err != nil {
 		return cty.NilVal, err
 	}
 	types := t.AttributeTypes()
-	attrs := make(map[string]cty.Value, len(types))
+	attrs := dec.members()
+	defer dec.reuse(attrs)
 	for dec.PeekKind() == '"' {
 		key, err := dec.text()
 		if err != nil {
@@ -149,11 +178,12 @@ func (dec decoder) object(t cty.Type) (cty.Value, error) {
 	return cty.ObjectVal(attrs), err
 }
 
-func (dec decoder) mapOf(element cty.Type) (cty.Value, error) {
+func (dec *decoder) mapOf(element cty.Type) (cty.Value, error) {
 	if _, err := dec.token('{'); err != nil {
 		return cty.NilVal, err
 	}
-	members := map[string]cty.Value{}
+	members := dec.members()
+	defer dec.reuse(members)
 	for dec.PeekKind() == '"' {
 		key, err := dec.text()
 		if err != nil {
@@ -172,7 +202,7 @@ func (dec decoder) mapOf(element cty.Type) (cty.Value, error) {
 	return cty.MapVal(members), nil
 }
 
-func (dec decoder) list(t cty.Type) (cty.Value, error) {
+func (dec *decoder) list(t cty.Type) (cty.Value, error) {
 	if _, err := dec.token('['); err != nil {
 		return cty.NilVal, err
 	}

@@ -19,10 +19,10 @@ import (
 
 // DecodeObject makes a value of the type's schema from an object of the state. Attributes that the object lacks are null.
 func DecodeObject(registry providers.Registry, typ string, object *state.Object) (cty.Value, error) {
-	return decodeObject(registry, typ, object, texts{})
+	return newDecoder().object(registry, typ, object)
 }
 
-func decodeObject(registry providers.Registry, typ string, object *state.Object, known texts) (cty.Value, error) {
+func (dec *decoder) object(registry providers.Registry, typ string, object *state.Object) (cty.Value, error) {
 	table := registry.ResourceTable(typ)
 	if table == nil {
 		return cty.NilVal, fmt.Errorf("there is no resource type %s", typ)
@@ -30,7 +30,7 @@ func decodeObject(registry providers.Registry, typ string, object *state.Object,
 	if object.SchemaVersion > table.Version {
 		return cty.NilVal, fmt.Errorf("its schema version is %d and this program knows %d: it was written by a newer iexecform", object.SchemaVersion, table.Version)
 	}
-	return decodeAttributes(object.Attributes, table.ObjectType(), known)
+	return dec.decode(object.Attributes, table.ObjectType())
 }
 
 // EncodeObject is the JSON of the known part of an object, as the state holds it: what is null or unknown is left out, at

@@ -142,6 +142,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 		b.close()
 		return nil, err
 	}
+	a.ballast = nil
 	var more hcl.Diagnostics
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
 		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspaceName, State: b.state, Providers: a.providers(),
