@@ -441,7 +441,7 @@ func (p *orderPlan) expectations(d *decision) []providers.Precondition {
 
 func (p *orderPlan) publish(s *signed, after []int) providers.Action {
 	a := providers.Action{Kind: "publish", After: after, Summary: fmt.Sprintf("publish order %s on the market", s.hash),
-		Payload: marshal(p.payload(s)), Cost: providers.Cost{Signatures: 1, Requests: 2}}
+		Payload: marshal(p.payload(s)), Cost: providers.Cost{Signatures: 1, Requests: 3}} // challenge, publish, look
 	if p.c.registered(common.HexToAddress(s.body[p.kind.Resource])) {
 		a.Expect = p.ownership(s)
 	}
