@@ -89,12 +89,12 @@ func Fill(t testing.TB, n *localnet.Network, k *poco.Kind, order poco.SignedOrde
 	if k != poco.RequestOrder {
 		cost := amount("appmaxprice")
 		cost.Add(cost, amount("datasetmaxprice")).Add(cost, amount("workerpoolmaxprice"))
-		if err := deposit(t, n, buyer, cost); err != nil {
+		if err := Deposit(t, n, buyer, cost); err != nil {
 			return common.Hash{}, fmt.Errorf("deposit the price: %w", err)
 		}
 	}
 	if k != poco.WorkerpoolOrder { // else the pool is the seller's business
-		if err := deposit(t, n, pool, amount("workerpoolmaxprice")); err != nil {
+		if err := Deposit(t, n, pool, amount("workerpoolmaxprice")); err != nil {
 			return common.Hash{}, fmt.Errorf("deposit the workerpool's stake: %w", err)
 		}
 	}
@@ -156,8 +156,8 @@ func ownerOf(t testing.TB, client *ethclient.Client, entry common.Address) (poco
 	return accounts[i], nil
 }
 
-// deposit adds an amount of nRLC to the account's stake at the hub.
-func deposit(t testing.TB, n *localnet.Network, account poco.Account, amount *big.Int) error {
+// Deposit adds an amount of nRLC to the account's stake at the hub.
+func Deposit(t testing.TB, n *localnet.Network, account poco.Account, amount *big.Int) error {
 	t.Helper()
 	if amount.Sign() == 0 {
 		return nil
