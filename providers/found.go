@@ -45,8 +45,14 @@ type FoundProvider struct {
 	Alias string // "" for the default configuration
 	// Config is of the provider's table; what isn't to be written is null.
 	Config  cty.Value
-	Secret  []string // attributes that must come from sensitive variables, as the project had secrets in them
-	Comment string   // stands above it, or ""
+	Secrets []SecretSetting
+	Comment string // stands above it, or ""
+}
+
+// SecretSetting is an attribute that must come from a sensitive variable, as the project had a secret in it.
+type SecretSetting struct {
+	Attr     string
+	Optional bool // there is a default without secret
 }
 
 // Found is an object that exists, or nearly: a resource that could manage it.
