@@ -35,50 +35,125 @@ type Result struct {
 // everything else goes on. Once ctx is cancelled nothing more is started, and what is under way may finish: visit's
 // context has the values of ctx, but neither its cancellation nor its deadline. Walk returns when no visit is under way.
 func Walk(ctx context.Context, after [][]int, parallelism int, visit func(ctx context.Context, i int) error) []Result {
+	return WalkGroups(ctx, after, nil, parallelism, func(ctx context.Context, nodes []int) []error {
+		return []error{visit(ctx, nodes[0])}
+	})
+}
+
+// WalkGroups is Walk, but visits the nodes of a group together: group[i] is the number of node i's group, or 0 for none; nil
+// is no groups. A group is visited when each of its nodes may be visited or is skipped, without those that are skipped;
+// where groups wait for one another, one of them is visited in parts. visit gets nodes in ascending order, at least one, and
+// returns an error or nil for each. A group counts as one visit.
+func WalkGroups(ctx context.Context, after [][]int, group []int, parallelism int, visit func(ctx context.Context, nodes []int) []error) []Result {
 	type outcome struct {
-		node int
-		err  error
+		nodes []int
+		errs  []error
 	}
-	w := newWalk(after)
+	w := newWalk(after, group)
 	outcomes := make(chan outcome)
 	detached := context.WithoutCancel(ctx)
 	for running := 0; ; running-- {
-		for ; running < max(1, parallelism) && len(w.ready) > 0 && ctx.Err() == nil; running++ {
-			i := heap.Pop(&w.ready).(int)
-			go func() { outcomes <- outcome{i, visit(detached, i)} }()
+		for ; running < max(1, parallelism) && w.more(running > 0) && ctx.Err() == nil; running++ {
+			nodes := w.next()
+			go func() { outcomes <- outcome{nodes, visit(detached, nodes)} }()
 		}
 		if running == 0 {
 			return w.results
 		}
 		o := <-outcomes
-		if o.err != nil {
-			w.settle(o.node, Result{Failed, o.err})
-		} else {
-			w.settle(o.node, Result{Status: Done})
+		for n, i := range o.nodes {
+			if err := o.errs[n]; err != nil {
+				w.settle(i, Result{Failed, err})
+			} else {
+				w.settle(i, Result{Status: Done})
+			}
 		}
 	}
 }
 
 type walk struct {
 	results []Result
-	next    [][]int // the nodes that come after a node
+	users   [][]int // the nodes that come after a node
 	waiting []int   // how many edges into a node are not settled
-	ready   queue
+	ready   queue   // of groups, their lowest node
+	group   []int
+	missing map[int]int   // by group: nodes that may still come
+	held    map[int][]int // by group: nodes that may be visited
 }
 
-func newWalk(after [][]int) *walk {
+func newWalk(after [][]int, group []int) *walk {
 	n := len(after)
-	w := &walk{results: make([]Result, n), next: make([][]int, n), waiting: make([]int, n)}
+	w := &walk{results: make([]Result, n), users: make([][]int, n), waiting: make([]int, n), group: group, missing: map[int]int{}, held: map[int][]int{}}
+	for _, g := range group {
+		w.missing[g]++
+	}
 	for i, before := range after {
 		w.waiting[i] = len(before)
 		for _, b := range before {
-			w.next[b] = append(w.next[b], i)
+			w.users[b] = append(w.users[b], i)
 		}
+	}
+	for i, before := range after {
 		if len(before) == 0 {
-			w.ready = append(w.ready, i) // in ascending order, so it is a heap
+			w.arrive(i)
 		}
 	}
 	return w
+}
+
+func (w *walk) groupOf(i int) int {
+	if w.group == nil {
+		return 0
+	}
+	return w.group[i]
+}
+
+// arrive takes a node that may be visited.
+func (w *walk) arrive(i int) {
+	g := w.groupOf(i)
+	if g == 0 {
+		heap.Push(&w.ready, i)
+		return
+	}
+	w.held[g] = append(w.held[g], i)
+	w.complete(g)
+}
+
+// complete counts a node of a group that may be visited or is skipped.
+func (w *walk) complete(g int) {
+	if w.missing[g]--; w.missing[g] == 0 && len(w.held[g]) > 0 {
+		heap.Push(&w.ready, slices.Min(w.held[g]))
+	}
+}
+
+// more reports whether there is something to visit. When nothing is, and nothing under way can change that, a group that is
+// not complete must do.
+func (w *walk) more(underWay bool) bool {
+	if len(w.ready) == 0 && !underWay {
+		least := -1
+		for g, nodes := range w.held {
+			if w.missing[g] > 0 && (least < 0 || slices.Min(nodes) < least) {
+				least = slices.Min(nodes)
+			}
+		}
+		if least >= 0 {
+			heap.Push(&w.ready, least)
+		}
+	}
+	return len(w.ready) > 0
+}
+
+// next takes what is to be visited.
+func (w *walk) next() []int {
+	i := heap.Pop(&w.ready).(int)
+	g := w.groupOf(i)
+	if g == 0 {
+		return []int{i}
+	}
+	nodes := w.held[g]
+	delete(w.held, g)
+	slices.Sort(nodes)
+	return nodes
 }
 
 // settle notes a node's result, then makes ready or skips what waited for it alone.
@@ -87,17 +162,20 @@ func (w *walk) settle(i int, r Result) {
 	settled := []int{i}
 	for len(settled) > 0 {
 		i, settled = settled[len(settled)-1], settled[:len(settled)-1]
-		for _, next := range w.next[i] {
+		for _, user := range w.users[i] {
 			if w.results[i].Status != Done {
-				w.results[next].Status = Skipped
+				w.results[user].Status = Skipped
 			}
-			if w.waiting[next]--; w.waiting[next] > 0 {
+			if w.waiting[user]--; w.waiting[user] > 0 {
 				continue
 			}
-			if w.results[next].Status == Skipped {
-				settled = append(settled, next)
-			} else {
-				heap.Push(&w.ready, next)
+			if w.results[user].Status != Skipped {
+				w.arrive(user)
+				continue
+			}
+			settled = append(settled, user)
+			if g := w.groupOf(user); g != 0 {
+				w.complete(g)
 			}
 		}
 	}

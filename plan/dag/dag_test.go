@@ -84,6 +84,33 @@ func TestWalkSkipsOnlyWhatDependsOnAFailure(t *testing.T) {
 	}
 }
 
+func TestWalkGroupsVisitsAGroupOnceWithoutWhatIsSkipped(t *testing.T) {
+	// 3, 4, 5 and 6 are a group after one node each; 2 fails; 7 waits for 4.
+	after := [][]int{nil, nil, nil, {0}, {1}, {2}, nil, {4}}
+	var mu sync.Mutex
+	var groups [][]int
+	results := dag.WalkGroups(t.Context(), after, []int{0, 0, 0, 9, 9, 9, 9, 0}, 4, func(_ context.Context, nodes []int) []error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(nodes) > 1 {
+			groups = append(groups, nodes)
+		}
+		errs := make([]error, len(nodes))
+		for n, i := range nodes {
+			if i == 2 || i == 3 {
+				errs[n] = errBroken
+			}
+		}
+		return errs
+	})
+	if diff := cmp.Diff([][]int{{3, 4, 6}}, groups); diff != "" {
+		t.Errorf("groups -want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"done", "done", "failed", "failed", "done", "skipped", "done", "done"}, statuses(results)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestWalkLetsFinishWhatRunsWhenCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), keyType{}, "value"), time.Second)
@@ -215,19 +242,29 @@ func TestWalkProperties(t *testing.T) {
 		}
 		var mu sync.Mutex
 		visited := make([]int, len(after))
-		results := dag.Walk(context.Background(), after, parallelism, func(_ context.Context, i int) error {
+		group := make([]int, len(after)) // any: also of nodes that wait for one another
+		for i := range group {
+			group[i] = rapid.IntRange(0, 3).Draw(t, "group")
+		}
+		results := dag.WalkGroups(context.Background(), after, group, parallelism, func(_ context.Context, nodes []int) []error {
 			mu.Lock()
 			defer mu.Unlock()
-			visited[i]++
-			for _, before := range after[i] {
-				if visited[before] != 1 || fails[before] {
-					t.Errorf("%d was visited before %d was done", i, before)
+			errs := make([]error, len(nodes))
+			for n, i := range nodes {
+				visited[i]++
+				for _, before := range after[i] {
+					if visited[before] != 1 || fails[before] || slices.Contains(nodes, before) {
+						t.Errorf("%d was visited before %d was done", i, before)
+					}
+				}
+				if group[i] != group[nodes[0]] || group[i] == 0 && len(nodes) > 1 {
+					t.Errorf("%v were visited together", nodes)
+				}
+				if fails[i] {
+					errs[n] = errBroken
 				}
 			}
-			if fails[i] {
-				return errBroken
-			}
-			return nil
+			return errs
 		})
 		for i, r := range results {
 			skipped := false
