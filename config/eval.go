@@ -29,6 +29,9 @@ type evaluator struct {
 	data   map[addr.Instance][]addr.Instance // what data instances depend on
 	result *Evaluation
 	diags  hcl.Diagnostics
+
+	imports  importSet
+	onImport func(Import) // EvalRequest.Import
 }
 
 // nodeState is what is known of a node so far.
@@ -55,7 +58,7 @@ type pending struct {
 // whose references are done, data sources first. An error stops only what depends on it. The Evaluation is never nil.
 func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hcl.Diagnostics) {
 	e := &evaluator{
-		Config: c, handler: req.Handler, known: req.Known,
+		Config: c, handler: req.Handler, known: req.Known, onImport: req.Import,
 		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
@@ -77,7 +80,7 @@ func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hc
 		slices.SortFunc(list, addr.Instance.Compare)
 	}
 	slices.SortFunc(r.Providers, compareProviders)
-	return r, inOrder(e.diags)
+	return r, inOrder(e.explain(e.diags))
 }
 
 func (e *evaluator) setInputs(inputs map[string]cty.Value) {
@@ -88,10 +91,7 @@ func (e *evaluator) setInputs(inputs map[string]cty.Value) {
 			e.at[n.index] = nodeState{done: true, failed: true}
 			continue
 		}
-		if n.variable.Sensitive {
-			v = v.Mark(sensitiveMark)
-		}
-		e.at[n.index].value = v
+		e.at[n.index].value = n.variable.mark(v)
 	}
 }
 
@@ -201,6 +201,8 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 		e.output(n, values)
 	case providerNode:
 		e.provider(ctx, n, values)
+	case importNode:
+		at.failed = !e.evaluateImport(n, values)
 	}
 }
 
@@ -210,7 +212,11 @@ func (e *evaluator) output(n *node, ctx *hcl.EvalContext) {
 		return
 	}
 	v, diags := n.expr.Value(ctx)
-	if !diags.HasErrors() && v.ContainsMarked() && !n.output.Sensitive {
+	if !diags.HasErrors() && isEphemeral(v) {
+		d := failure(n.expr.Range().Ptr(), "Output refers to ephemeral values",
+			"The value of output %q is ephemeral, but outputs are kept in the state. Use ephemeralasnull(...) if the rest of the value is to be kept.", n.name)
+		diags = append(diags, within(d, n.expr, ctx))
+	} else if !diags.HasErrors() && v.ContainsMarked() && !n.output.Sensitive {
 		d := failure(n.expr.Range().Ptr(), "Output refers to sensitive values",
 			"The value of output %q is sensitive. Add sensitive = true to the output, or use nonsensitive(...) if the value really may be seen by everyone.", n.name)
 		diags = append(diags, within(d, n.expr, ctx))
@@ -349,7 +355,7 @@ func (e *evaluator) block(n *node) *pending {
 	}
 	whole := addr.Instance{Resource: n.address}
 	ctx := e.context(n)
-	if e.refsFailed(n.refs) || e.expansionBad(n, ctx) {
+	if e.refsFailed(n.refs) || e.expansionBad(n, ctx) || e.importsFailed(n) {
 		at.failed = true
 		e.bad[whole] = true
 		e.result.Skipped = append(e.result.Skipped, whole)
@@ -357,6 +363,9 @@ func (e *evaluator) block(n *node) *pending {
 	}
 	x, diags := e.expand(n, ctx)
 	diags = append(diags, e.checkDependsOn(n)...)
+	if !diags.HasErrors() && !x.unknown {
+		diags = append(diags, e.checkNamed(n, x.keys)...)
+	}
 	e.diags = append(e.diags, diags...)
 	if diags.HasErrors() {
 		at.failed, at.value = true, cty.DynamicVal
@@ -546,11 +555,7 @@ func (l *loader) checkStatic() {
 		"iexecform": cty.ObjectVal(map[string]cty.Value{"workspace": cty.UnknownVal(cty.String)}),
 	}
 	for _, n := range l.variables {
-		v := cty.UnknownVal(n.variable.Type)
-		if n.variable.Sensitive {
-			v = v.Mark(sensitiveMark)
-		}
-		e.at[n.index].value = v
+		e.at[n.index].value = n.variable.mark(cty.UnknownVal(n.variable.Type))
 	}
 	for _, n := range l.order {
 		if n.instantiable() {

@@ -22,7 +22,12 @@ type EvalRequest struct {
 	Known func(target addr.Instance) bool
 	// ProvidersOnly limits the evaluation to the provider blocks and what they depend on.
 	ProvidersOnly bool
+	// UnwrittenOnly limits the evaluation to the provider blocks, to imports without a resource block, and to what these
+	// depend on.
+	UnwrittenOnly bool
 	Handler       Handler
+	// Import is told of each import, before its instance is handed to the Handler. It may be nil.
+	Import func(Import)
 }
 
 // Handler receives evaluated blocks and says what they become. Its methods are called one at a time.
@@ -109,6 +114,8 @@ type Evaluation struct {
 	Providers []addr.Provider        // all that the handler accepted, sorted
 	Failed    []addr.Instance        // instances with errors, sorted; without key when the block could not be expanded
 	Skipped   []addr.Instance        // instances that depend on what failed, sorted; without key as for Failed
+
+	Unwritten []Import // imports without a resource block: see WithoutBlocks
 
 	eval *evaluator
 }

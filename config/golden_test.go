@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,10 +80,16 @@ func mustPrint(t *testing.T, c *config.Config, diags hcl.Diagnostics) {
 	}
 }
 
-// TestEvaluate runs archives with options var=NAME=VALUE, target=ADDRESS, fail=ADDRESS, known=ADDRESS, providers.
+// TestEvaluate runs archives with options var=NAME=VALUE, target=ADDRESS, fail=ADDRESS, known=ADDRESS, providers,
+// unwritten.
 func TestEvaluate(t *testing.T) {
 	golden(t, "testdata/eval/*.txtar", func(t *testing.T, dir string, options []string) string {
-		c, diags := config.Load(dir, schemas)
+		var load []config.LoadOption
+		unwritten := slices.Contains(options, "unwritten")
+		if unwritten {
+			load = append(load, config.WithoutBlocks)
+		}
+		c, diags := config.Load(dir, schemas, load...)
 		if diags.HasErrors() {
 			t.Fatalf("load:\n%s", diagText(dir, diags))
 		}
@@ -104,6 +111,7 @@ func TestEvaluate(t *testing.T) {
 				r.fail[value] = true
 			case "providers":
 				only = true
+			case "unwritten":
 			default:
 				t.Fatalf("unknown option %q", option)
 			}
@@ -112,13 +120,17 @@ func TestEvaluate(t *testing.T) {
 		if diags.HasErrors() {
 			t.Fatalf("inputs:\n%s", diagText(dir, diags))
 		}
-		req := config.EvalRequest{Inputs: inputs, Workspace: "default", Handler: r, ProvidersOnly: only, Targets: parse(t, targets),
-			Known: func(i addr.Instance) bool { return known[i.String()] }}
+		req := config.EvalRequest{Inputs: inputs, Workspace: "default", Handler: r, ProvidersOnly: only, UnwrittenOnly: unwritten, Targets: parse(t, targets),
+			Import: func(in config.Import) { r.printf("import %s id %s\n", in.To, in.ID) },
+			Known:  func(i addr.Instance) bool { return known[i.String()] }}
 		e, diags := c.Evaluate(t.Context(), req)
 		mustPrint(t, c, diags)
 		for _, name := range keys(e.Outputs) {
 			o := e.Outputs[name]
 			r.printf("output %s = %s sensitive=%v <- %v\n", name, text(o.Value), o.Sensitive, o.DependsOn)
+		}
+		for _, in := range e.Unwritten {
+			r.printf("unwritten %s by %s id %s\n", in.To, in.Provider, in.ID)
 		}
 		r.printf("instances %v\nproviders %v\nfailed %v\nskipped %v\n", e.Instances, e.Providers, e.Failed, e.Skipped)
 		return r.log.String() + fmt.Sprint(diagText(dir, diags))

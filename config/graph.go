@@ -18,9 +18,14 @@ type Edge struct{ From, To string }
 // Graph returns the names of all blocks, sorted, and the references between them, sorted.
 func (c *Config) Graph() (nodes []string, edges []Edge) {
 	for _, n := range c.nodes {
+		if n.kind == importNode {
+			continue // part of the resource
+		}
 		nodes = append(nodes, n.id())
 		for _, to := range n.deps {
-			edges = append(edges, Edge{From: n.id(), To: to.id()})
+			if to.kind != importNode {
+				edges = append(edges, Edge{From: n.id(), To: to.id()})
+			}
 		}
 	}
 	slices.Sort(nodes)

@@ -28,6 +28,9 @@ var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 	{Type: "variable", LabelNames: []string{"name"}},
 	{Type: "locals"},
 	{Type: "output", LabelNames: []string{"name"}},
+	{Type: "import"},
+	{Type: "moved"},
+	{Type: "removed"},
 }}
 
 // loader builds a Config and gathers diagnostics.
@@ -39,6 +42,8 @@ type loader struct {
 	bodies  map[*schema.Table]*hcl.BodySchema
 	setting hcl.Range               // of the iexecform block, once seen
 	broken  map[hcl.Expression]bool // expressions with an invalid reference: not evaluated
+
+	unwritten bool // see WithoutBlocks
 }
 
 type tableKey struct{ kind, name string }
@@ -46,7 +51,7 @@ type tableKey struct{ kind, name string }
 // Load reads the *.hcl files of dir (not recursive; without hidden files, *.iexectest.hcl and *.lock.hcl) and checks all
 // that can be checked without variables and without network. The Config is never nil; it must not be evaluated when the
 // diagnostics have errors. A directory without such files gives an empty Config.
-func Load(dir string, s Schemas) (*Config, hcl.Diagnostics) {
+func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostics) {
 	l := &loader{
 		Config: &Config{
 			Dir:       dir,
@@ -63,8 +68,12 @@ func Load(dir string, s Schemas) (*Config, hcl.Diagnostics) {
 		bodies: map[*schema.Table]*hcl.BodySchema{},
 		broken: map[hcl.Expression]bool{},
 	}
+	for _, option := range options {
+		option(l)
+	}
 	l.scope = baseContext(dir, s.Functions())
 	l.readFiles()
+	l.checkMoves()
 	l.resolve()
 	l.sortNodes()
 	l.checkStatic()
@@ -160,6 +169,12 @@ func (l *loader) declare(block *hcl.Block) {
 		l.declareProvider(block)
 	case "resource", "data":
 		l.declareResource(block)
+	case "import":
+		l.declareImport(block)
+	case "moved":
+		l.declareMoved(block)
+	case "removed":
+		l.declareRemoved(block)
 	}
 }
 

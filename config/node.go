@@ -18,6 +18,7 @@ const (
 	dataNode
 	resourceNode
 	outputNode
+	importNode
 )
 
 // node is a block of the configuration (a local is one, too): what the graph of references consists of.
@@ -29,7 +30,8 @@ type node struct {
 
 	variable *variable      // of a variable
 	output   *Output        // of an output
-	expr     hcl.Expression // of a local or output
+	expr     hcl.Expression // of a local or output; of an import, the id
+	imports  *importBlock   // of an import; address is that of its resource
 
 	provider     addr.Provider // of a provider, or the one that a resource uses
 	body         *body         // of a provider (nil: implied), resource or data block (nil: of unknown type)
@@ -38,6 +40,10 @@ type node struct {
 	forEach      hcl.Expression
 	dependsOn    []hcl.Expression
 	providerExpr *hcl.Attribute
+
+	imported []*node   // import nodes for the block
+	leaving  []leaving // instances that moved and removed blocks say are gone
+	arriving []arriving
 
 	refs      []ref // all that the block refers to, in source order; with the provider that it uses
 	eachValue bool  // the body uses each.value
@@ -56,6 +62,8 @@ func (n *node) id() string {
 		return "provider." + n.name
 	case outputNode:
 		return "output." + n.name
+	case importNode:
+		return "import of " + n.name
 	}
 	return n.name
 }
@@ -115,6 +123,12 @@ type Config struct {
 	outputs   map[string]*node
 	providers map[addr.Provider]*node
 	resources map[addr.Resource]*node
+	imports   []*node
+
+	moves       []Moved
+	movesFrom   map[addr.Resource][]int // indexes into moves
+	removals    []Removed
+	removedFrom map[addr.Resource][]int // indexes into removals
 }
 
 // Files is every source read so far, by name, for hcl.NewDiagnosticTextWriter.

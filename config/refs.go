@@ -280,7 +280,10 @@ func (f *finder) attribute(t hcl.Traversal, to *node, rest hcl.Traversal) {
 		return
 	}
 	table := to.body.table
-	if table.Attr(name) != nil {
+	if a := table.Attr(name); a != nil {
+		if a.WriteOnly {
+			f.errorf(t, "Write-only attribute", "%s of %s is write-only: it is kept nowhere, so nothing can refer to it. Refer to what it is set from.", name, table.Type)
+		}
 		return
 	}
 	names := make([]string, 0, len(table.Attrs)+len(table.Blocks))
@@ -302,6 +305,9 @@ func (f *finder) attribute(t hcl.Traversal, to *node, rest hcl.Traversal) {
 func (l *loader) resolve() {
 	for _, n := range l.nodes { // not those appended meanwhile, the implied providers, which refer to nothing
 		l.resolveNode(n)
+	}
+	for _, n := range l.imports {
+		l.resolveImport(n)
 	}
 	for _, n := range l.nodes {
 		seen := map[*node]bool{}
@@ -331,7 +337,9 @@ func (l *loader) resolveNode(n *node) {
 		if n.forEach != nil {
 			l.useForEach(n)
 		}
-		l.useProvider(n)
+		if n.body != nil {
+			l.useProvider(n)
+		}
 	}
 	if n.body != nil {
 		s := scope{each: n.forEach != nil, count: n.count != nil}
@@ -409,11 +417,8 @@ func providerName(typ string) string {
 	return name
 }
 
-// useProvider finds the provider configuration of a resource or data block.
+// useProvider finds the provider configuration of a resource, data or import block.
 func (l *loader) useProvider(n *node) {
-	if n.body == nil {
-		return
-	}
 	n.provider.Name = providerName(n.address.Type)
 	rng := n.rng
 	if attr := n.providerExpr; attr != nil {

@@ -32,7 +32,7 @@ func (s *selection) hasKey(n *node, key addr.Key) bool {
 
 // selectNodes finds what a request covers. Unknown targets are errors.
 func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
-	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly, nodes: map[*node]*selected{}, targets: map[*node][]addr.Key{}}
+	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly && !req.UnwrittenOnly, nodes: map[*node]*selected{}, targets: map[*node][]addr.Key{}}
 	if s.whole {
 		return s, nil
 	}
@@ -41,6 +41,14 @@ func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
 		if p.body != nil {
 			s.add(p, addr.Key{}, true)
 		}
+	}
+	if req.UnwrittenOnly {
+		for _, n := range c.imports {
+			if c.resources[n.address] == nil {
+				s.add(n, addr.Key{}, true)
+			}
+		}
+		return s, nil
 	}
 	for _, target := range req.Targets {
 		n := c.resources[target.Resource]
@@ -93,6 +101,9 @@ func (s *selection) add(n *node, key addr.Key, all bool) {
 	}
 	at.all = at.all || all
 	at.keys[key] = true
+	for _, in := range n.imported {
+		s.add(in, addr.Key{}, true)
+	}
 	var ctx *hcl.EvalContext
 	if !all {
 		ctx = keyContext(&hcl.EvalContext{}, key, cty.DynamicVal)
