@@ -68,6 +68,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	diags = append(diags, more...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)
 	diags = foldFailures(append(diags, b.unread...))
+	diags = append(diags, b.require()...)
 	b.finish(ctx, evaluation, diags)
 	return b.plan, b.session, diags
 }
@@ -78,7 +79,8 @@ type proposal struct {
 	provider  addr.Provider
 	before    cty.Value
 	dependsOn []addr.Instance
-	removed   bool // no longer in the configuration
+	requires  []addr.Instance // that provide what it requires, sorted
+	removed   bool            // no longer in the configuration
 }
 
 // builder implements config.Handler: the evaluation drives it.
@@ -353,6 +355,7 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 				results[batch[n]] = failed(in, result.Err)
 				continue
 			}
+			b.withhold(reqs[n], &result)
 			results[batch[n]].Value = result.Planned
 			b.propose(reqs[n], p, result, in.DependsOn, false)
 		}

@@ -11,7 +11,7 @@ import (
 // orderActions makes one graph of all actions and numbers them. The rules:
 //   - an object's actions follow each other as its provider says;
 //   - an action that isn't early waits for all actions of the objects that its object depends on, through objects
-//     without actions too;
+//     without actions too, and of those that provide what it requires;
 //   - what goes, goes after the objects that depended on it: those that go too, and those that change;
 //   - an object that only the state changes for gets one action of the engine's.
 //
@@ -114,7 +114,7 @@ func (o *ordering) place(i addr.Instance) {
 	if c.removed {
 		wait = o.before[i]
 	} else {
-		wait = o.endsOf(c.dependsOn)
+		wait = o.endsOf(c.waitsFor())
 	}
 	first := len(o.plan.Actions) + 1
 	isEnd := make([]bool, len(c.Actions))

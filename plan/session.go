@@ -23,6 +23,8 @@ type Session struct {
 	base     providers.OpenRequest
 	clients  map[addr.Provider]providers.Client
 	failed   map[addr.Provider]bool
+
+	writeOnly map[addr.Instance]map[string]cty.Value
 }
 
 // NewSession makes a session without clients.
@@ -32,6 +34,8 @@ func NewSession(registry providers.Registry, loaded *state.Loaded, project, work
 		base:    providers.OpenRequest{Project: project, Workspace: workspace, Dir: dir, Pending: loaded.Pending, Prompt: prompt},
 		clients: map[addr.Provider]providers.Client{},
 		failed:  map[addr.Provider]bool{},
+
+		writeOnly: map[addr.Instance]map[string]cty.Value{},
 	}
 }
 

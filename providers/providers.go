@@ -99,6 +99,12 @@ type Resumer interface {
 	Resume(ctx context.Context, j Journal, progress func(Progress)) error
 }
 
+// WriteOnlyChecker is an optional ability of a Client: to tell, before anything is done, whether write-only values are
+// those that an action was planned with. The error doesn't hold them. SIDE EFFECTS: none.
+type WriteOnlyChecker interface {
+	CheckWriteOnly(ctx context.Context, a Action, values map[string]cty.Value) error
+}
+
 // Closer is an optional ability of a Client.
 type Closer interface{ Close() error }
 
@@ -164,7 +170,10 @@ type PlanResult struct {
 	Actions []Action       // in order; Action.After holds indexes into this slice
 	Expect  []Precondition // what the plan takes for granted besides what its actions expect
 	Notices []Notice
-	Err     error
+	// Provides and Requires order actions of objects that don't refer to each other: those that aren't early wait for the
+	// actions of the objects of this plan that provide a key which this object requires. Keys begin with the provider's name.
+	Provides, Requires []string
+	Err                error
 }
 
 // Level says how much a Notice matters.
@@ -195,8 +204,10 @@ type Action struct {
 	After    []int           `json:"after,omitempty"`
 	Early    bool            `json:"early,omitempty"` // doesn't wait for the objects that its object depends on
 	Payload  json.RawMessage `json:"payload,omitempty"`
-	Cost     Cost            `json:"cost"`
-	Expect   []Precondition  `json:"expect,omitempty"`
+	// WriteOnly is the names of the write-only attributes that Do needs. Their values are in no plan.
+	WriteOnly []string       `json:"write_only,omitempty"`
+	Cost      Cost           `json:"cost"`
+	Expect    []Precondition `json:"expect,omitempty"`
 }
 
 // Kinds of action that the engine itself does: they change the state only.
@@ -223,9 +234,10 @@ type Precondition struct {
 
 // DoRequest asks for one action to be done.
 type DoRequest struct {
-	Action   Action
-	Journal  Journal
-	Progress func(Progress) // never nil
+	Action    Action
+	WriteOnly map[string]cty.Value // of the action's WriteOnly
+	Journal   Journal
+	Progress  func(Progress) // never nil
 }
 
 // Journal is where a provider notes what must outlive the process.

@@ -133,6 +133,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := checkExpectations(ctx, o); err != nil {
 		return nil, err
 	}
+	if err := checkWriteOnly(ctx, o); err != nil {
+		return nil, err
+	}
 	if err := makeReady(ctx, o); err != nil {
 		return nil, err
 	}
@@ -351,7 +354,7 @@ func (r *run) do(ctx context.Context, a *providers.Action) error {
 		}
 		var err error
 		patch, err = client.Do(ctx, providers.DoRequest{
-			Action: *a, Journal: actionJournal{journal: r.journal, run: r, action: a},
+			Action: *a, WriteOnly: writeOnly(r.Session, a), Journal: actionJournal{journal: r.journal, run: r, action: a},
 			Progress: func(p providers.Progress) { r.tell(Event{Type: Progress, Action: a, Progress: &p}) },
 		})
 		if err != nil {

@@ -1,0 +1,65 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/iexecform/iexecform/config/addr"
+)
+
+// require makes objects wait for those that provide what they require, though they don't refer to them, and sorts the
+// proposals again so that each comes after those it waits for. With nothing required, it does nothing.
+func (b *builder) require() (diags hcl.Diagnostics) {
+	provided := map[string][]addr.Instance{}
+	for _, i := range b.order {
+		if c := b.proposals[i]; c != nil {
+			for _, key := range c.Provides {
+				provided[key] = append(provided[key], i)
+			}
+		}
+	}
+	if len(provided) == 0 {
+		return nil
+	}
+	for _, c := range b.proposals {
+		for _, key := range c.Requires {
+			c.requires = append(c.requires, provided[key]...)
+		}
+		slices.SortFunc(c.requires, addr.Instance.Compare)
+	}
+	const visiting, placed = 1, 2
+	reached := make(map[addr.Instance]int, len(b.order))
+	sorted := make([]addr.Instance, 0, len(b.order))
+	var visit func(i addr.Instance)
+	visit = func(i addr.Instance) {
+		reached[i] = visiting
+		if c := b.proposals[i]; c != nil && !c.removed { // what goes is sorted the other way round
+			for _, before := range slices.Concat(c.dependsOn, c.requires) {
+				switch {
+				case reached[before] == 0 && b.proposals[before] != nil && !b.proposals[before].removed:
+					visit(before)
+				case reached[before] == visiting:
+					diags = diags.Append(errorf("Contradictory order", "%s must come before %s, but depends on it. Remove the reference that makes it so.", before, i))
+				}
+			}
+		}
+		reached[i] = placed
+		sorted = append(sorted, i)
+	}
+	for _, i := range b.order {
+		if reached[i] == 0 {
+			visit(i)
+		}
+	}
+	b.order = sorted
+	return diags
+}
+
+// waitsFor is the objects whose actions come before those of the proposal's object.
+func (c *proposal) waitsFor() []addr.Instance {
+	if len(c.requires) == 0 {
+		return c.dependsOn
+	}
+	return slices.Concat(c.dependsOn, c.requires)
+}
