@@ -221,7 +221,13 @@ func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
 		return v, diags
 	}
 	if v.ContainsMarked() {
-		if !d.sensitiveOK && !b.attr.Sensitive {
+		kept := !d.sensitiveOK && !b.attr.WriteOnly
+		if kept && isEphemeral(v) {
+			return v, d.fail(b, "Ephemeral value in an attribute that is kept",
+				"%s of %s is set from an ephemeral value, but everything in %s is kept, but for write-only attributes. Ephemeral values may be used in these and in provider blocks.",
+				b.path(), d.who, d.table.Type)
+		}
+		if kept && !b.attr.Sensitive {
 			return v, d.fail(b, "Sensitive value in a public attribute",
 				"%s of %s is set from a sensitive value, but everything in %s is public. Use nonsensitive(...) if the value really may be seen by everyone.",
 				b.path(), d.who, d.table.Type)

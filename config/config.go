@@ -42,7 +42,8 @@ type Variable struct {
 	Type        cty.Type  // cty.DynamicPseudoType for any
 	Default     cty.Value // cty.NilVal when a value is required
 	Description string
-	Sensitive   bool
+	Sensitive   bool // not shown
+	Ephemeral   bool // not kept either
 	Nullable    bool
 	Range       hcl.Range // of the block's header
 }

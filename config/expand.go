@@ -48,6 +48,9 @@ func (e *evaluator) expandCount(n *node, ctx *hcl.EvalContext) (x expansion, dia
 	if diags.HasErrors() {
 		return x, diags
 	}
+	if isEphemeral(v) {
+		return fail("The value is ephemeral, but the number of instances shows in the state. Compute it from values that may be kept.")
+	}
 	if v.ContainsMarked() {
 		return fail("The value is sensitive, but the number of instances is public. Use nonsensitive(...) if it really may be seen by everyone.")
 	}
@@ -87,6 +90,9 @@ func (e *evaluator) expandForEach(n *node, ctx *hcl.EvalContext) (x expansion, d
 	if diags.HasErrors() {
 		return x, diags
 	}
+	if v.HasMark(ephemeralMark) {
+		return fail("The value is ephemeral, but the keys of instances are kept in the state. Compute them from values that may be kept.")
+	}
 	if v.IsMarked() { // a set with marked elements is itself marked
 		return fail("The value is sensitive, but the keys of instances are public. Use nonsensitive(...) if they really may be seen by everyone.")
 	}
@@ -114,14 +120,14 @@ func (e *evaluator) expandForEach(n *node, ctx *hcl.EvalContext) (x expansion, d
 	if !v.IsKnown() {
 		return unknown()
 	}
+	size := v.LengthInt()
+	x.keys, x.values = make([]addr.Key, 0, size), make([]cty.Value, 0, size)
 	for it := v.ElementIterator(); it.Next(); { // once only: a set is sorted for it
 		key, value := it.Element()
 		if ty.IsSetType() {
 			key = value
 			switch {
 			case !key.IsKnown():
-	size := v.LengthInt()
-	x.keys, x.values = make([]addr.Key, 0, size), make([]cty.Value, 0, size)
 				return unknown()
 			case key.IsNull():
 				return fail("The set has a null element, which cannot be a key. Remove it, for example with compact(...).")

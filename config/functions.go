@@ -31,10 +31,6 @@ import (
 // exact for whole numbers. There is none whose result changes from one call to the next (timestamp, uuid, bcrypt): a plan
 // made twice from the same files must be the same. Files are relative to the configuration's directory.
 
-type mark string
-
-const sensitiveMark = mark("sensitive")
-
 // baseContext has what every expression may use.
 func baseContext(dir string, extra map[string]function.Function) *hcl.EvalContext {
 	cwd, err := os.Getwd()
@@ -85,7 +81,7 @@ func functions(dir string, extra map[string]function.Function) map[string]functi
 		"toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 
 		"sensitive": marksFunc(func(v cty.Value) cty.Value { return v.Mark(sensitiveMark) }), "issensitive": isSensitiveFunc,
-		"nonsensitive": marksFunc(func(v cty.Value) cty.Value { v, _ = v.UnmarkDeep(); return v }),
+		"nonsensitive": marksFunc(withoutSensitive), "ephemeralasnull": marksFunc(ephemeralAsNull),
 	}
 	maps.Copy(all, fileFunctions(dir))
 	maps.Copy(all, extra)
@@ -384,21 +380,6 @@ var transposeFunc = function.New(&function.Spec{
 		}
 		return cty.MapVal(out), nil
 	},
-})
-
-// marksFunc makes a function that changes nothing but marks.
-func marksFunc(f func(cty.Value) cty.Value) function.Function {
-	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowNull: true, AllowMarked: true, AllowDynamicType: true}},
-		Type:   func(args []cty.Value) (cty.Type, error) { return args[0].Type(), nil },
-		Impl:   func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args[0]), nil },
-	})
-}
-
-var isSensitiveFunc = function.New(&function.Spec{
-	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowNull: true, AllowMarked: true, AllowDynamicType: true}},
-	Type:   function.StaticReturnType(cty.Bool),
-	Impl:   func(args []cty.Value, _ cty.Type) (cty.Value, error) { return cty.BoolVal(args[0].IsMarked()), nil },
 })
 
 func unknownFile(path string, err error) error {

@@ -27,6 +27,8 @@ const (
 type InputSources struct {
 	Environ []string   // as os.Environ
 	Args    []InputArg // in the order of the command line
+	// EphemeralOnly refuses Args for variables that are not ephemeral: their values are in the plan that is to be applied.
+	EphemeralOnly bool
 }
 
 // InputArg is a --var (Text is NAME=VALUE) or a --var-file (Text is a file's name).
@@ -52,12 +54,13 @@ func (l *loader) declareVariable(block *hcl.Block) {
 	v := &variable{constraint: cty.DynamicPseudoType}
 	v.Variable = Variable{Name: block.Labels[0], Type: cty.DynamicPseudoType, Nullable: true, Range: block.DefRange}
 	content, diags := block.Body.Content(&hcl.BodySchema{
-		Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "sensitive"}, {Name: "nullable"}},
+		Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "sensitive"}, {Name: "ephemeral"}, {Name: "nullable"}},
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
 	})
 	l.diags = append(l.diags, diags...)
 	l.literal(content.Attributes["description"], &v.Description)
 	l.literal(content.Attributes["sensitive"], &v.Sensitive)
+	l.literal(content.Attributes["ephemeral"], &v.Ephemeral)
 	l.literal(content.Attributes["nullable"], &v.Nullable)
 	if attr := content.Attributes["type"]; attr != nil {
 		ty, defaults, diags := typeexpr.TypeConstraintWithDefaults(attr.Expr)
@@ -148,6 +151,8 @@ func (c *Config) gather(src InputSources) *gatherer {
 			g.fail(nil, "Invalid --var", "--var takes NAME=VALUE, and got %q. Write for example --var 'price=1 RLC'.", arg.Text)
 		case n == nil:
 			g.fail(nil, "Undeclared variable", "--var gives a value to %q, but there is no such variable.%s%s", name, DidYouMean(name, keysOf(c.variables)), spaceHint(name))
+		case src.EphemeralOnly && !n.variable.Ephemeral:
+			g.fail(nil, "Variable of a saved plan", "--var gives a value to %q, but the plan was made with one already. Only ephemeral variables can be given with a saved plan; plan again to change others.", name)
 		default:
 			g.text(n.variable, text, "--var "+name)
 		}
@@ -203,8 +208,12 @@ func (g *gatherer) text(v *variable, text, source string) {
 		value, diags = expr.Value(nil)
 	}
 	if diags.HasErrors() {
-		g.fail(nil, "Invalid value for variable", "The value that %s gives to variable %q is not an expression of type %s. %s Text within it must be in double quotes.",
-			source, v.Name, typeexpr.TypeString(v.constraint), diags[0].Detail)
+		why := diags[0].Detail + " "
+		if v.secret() {
+			why = "" // it may quote the value
+		}
+		g.fail(nil, "Invalid value for variable", "The value that %s gives to variable %q is not an expression of type %s. %sText within it must be in double quotes.",
+			source, v.Name, typeexpr.TypeString(v.constraint), why)
 		value = cty.UnknownVal(v.Type)
 	}
 	g.set[v.Name] = assignment{value: value, source: source}
@@ -221,7 +230,9 @@ func (g *gatherer) file(path, source string) {
 	if file == nil {
 		return
 	}
-	g.files[path] = file
+	if !diags.HasErrors() || !g.hasSecrets() { // the place of a syntax error may be that of a secret
+		g.files[path] = file
+	}
 	attrs, diags := file.Body.JustAttributes()
 	g.diags = append(g.diags, diags...)
 	for _, attr := range sortedAttrs(attrs) {
@@ -231,12 +242,20 @@ func (g *gatherer) file(path, source string) {
 			g.diags = append(g.diags, d)
 			continue
 		}
+		rng := attr.Expr.Range().Ptr()
 		value, diags := attr.Expr.Value(nil)
+		if v := g.variables[attr.Name].variable; v.secret() { // no source of it in messages
+			rng = nil
+			if diags.HasErrors() {
+				diags = hcl.Diagnostics{failure(v.Range.Ptr(), "Invalid value for variable", "The value that %s gives to variable %q, in line %d, is not valid: it must be a literal value, with text in double quotes.",
+					source, v.Name, attr.Range.Start.Line)}
+			}
+		}
 		g.diags = append(g.diags, diags...)
 		if diags.HasErrors() {
 			value = cty.DynamicVal
 		}
-		g.set[attr.Name] = assignment{value: value, source: source, rng: attr.Expr.Range().Ptr()}
+		g.set[attr.Name] = assignment{value: value, source: source, rng: rng}
 	}
 }
 
@@ -278,9 +297,7 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 			inputs[name], wrong[name] = cty.UnknownVal(v.Type), true
 		}
 		wrong[name] = wrong[name] || !inputs[name].IsWhollyKnown() // an error that is reported already
-		if v.Sensitive {
-			inputs[name] = inputs[name].Mark(sensitiveMark)
-		}
+		inputs[name] = v.mark(inputs[name])
 	}
 	for _, name := range keysOf(c.variables) {
 		if !wrong[name] {

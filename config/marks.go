@@ -1,0 +1,93 @@
+package config
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// Marks follow values through expressions. A sensitive value is not shown: it may be used where values are not public, and
+// with nonsensitive(...) everywhere. An ephemeral value is not kept either: it may be used in write-only attributes, in
+// provider blocks, and in what leads there; only ephemeralasnull(...) takes that mark off, together with the value.
+
+type mark string
+
+const (
+	sensitiveMark = mark("sensitive")
+	ephemeralMark = mark("ephemeral")
+)
+
+// mark adds the marks that the variable's declaration asks for.
+func (v *variable) mark(value cty.Value) cty.Value {
+	if v.Sensitive {
+		value = value.Mark(sensitiveMark)
+	}
+	if v.Ephemeral {
+		value = value.Mark(ephemeralMark)
+	}
+	return value
+}
+
+// secret reports whether messages must not show the variable's value.
+func (v *variable) secret() bool { return v.Sensitive || v.Ephemeral }
+
+// hasSecrets reports whether there is such a variable.
+func (c *Config) hasSecrets() bool {
+	for _, n := range c.variables {
+		if n.variable.secret() {
+			return true
+		}
+	}
+	return false
+}
+
+// isEphemeral reports whether the value or a part of it is ephemeral.
+func isEphemeral(v cty.Value) bool {
+	_, marks := v.UnmarkDeep()
+	_, has := marks[ephemeralMark]
+	return has
+}
+
+// withoutSensitive takes the sensitive mark off a value and all its parts.
+func withoutSensitive(v cty.Value) cty.Value {
+	v, marked := v.UnmarkDeepWithPaths()
+	for i := range marked {
+		marked[i].Marks = maps.Clone(marked[i].Marks)
+		delete(marked[i].Marks, sensitiveMark)
+	}
+	marked = slices.DeleteFunc(marked, func(m cty.PathValueMarks) bool { return len(m.Marks) == 0 })
+	return v.MarkWithPaths(marked)
+}
+
+// ephemeralAsNull replaces what is ephemeral of a value by null.
+func ephemeralAsNull(v cty.Value) cty.Value {
+	v, _ = cty.Transform(v, func(_ cty.Path, part cty.Value) (cty.Value, error) {
+		if !part.HasMark(ephemeralMark) {
+			return part, nil
+		}
+		_, marks := part.Unmark()
+		marks = maps.Clone(marks)
+		delete(marks, ephemeralMark)
+		return cty.NullVal(part.Type()).WithMarks(marks), nil
+	}) // fails only when the function does
+	return v
+}
+
+// marksFunc makes a function that changes nothing but marks.
+func marksFunc(f func(cty.Value) cty.Value) function.Function {
+	return function.New(&function.Spec{
+		Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowNull: true, AllowMarked: true, AllowDynamicType: true}},
+		Type:   func(args []cty.Value) (cty.Type, error) { return args[0].Type(), nil },
+		Impl:   func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f(args[0]), nil },
+	})
+}
+
+var isSensitiveFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowUnknown: true, AllowNull: true, AllowMarked: true, AllowDynamicType: true}},
+	Type:   function.StaticReturnType(cty.Bool),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		return cty.BoolVal(args[0].HasMark(sensitiveMark)), nil
+	},
+})
