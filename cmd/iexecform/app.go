@@ -170,7 +170,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "print without colour")
 	root.AddCommand(
 		a.initCommand(), a.validateCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.destroyCommand(),
-		a.showCommand(), a.outputCommand(), a.stateCommand(), a.graphCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(),
+		a.showCommand(), a.outputCommand(), a.stateCommand(), a.graphCommand(), a.discoverCommand(), a.migrateCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(),
 	)
 	return root
 }
