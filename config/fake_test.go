@@ -105,6 +105,7 @@ var schemas = fakeSchemas{
 				{Name: "multiaddr", Type: cty.String, Mode: schema.Optional},
 				{Name: "checksum", Type: cty.String, Mode: schema.OptionalComputed},
 				{Name: "secret", Type: cty.String, Mode: schema.Optional, Sensitive: true},
+				{Name: "key", Type: cty.String, Mode: schema.Optional, WriteOnly: true},
 				{Name: "address", Type: cty.String, Mode: schema.Computed},
 				{Name: "sign", Type: cty.String, Mode: schema.Computed},
 			},

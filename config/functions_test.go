@@ -15,7 +15,7 @@ func TestFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := loadFiles(t, map[string]string{
-		"main.hcl":     "",
+		"main.hcl":     "variable \"ephemeral\" {\n  ephemeral = true\n  default = \"e\"\n}\n",
 		"a.txt":        "hello",
 		"binary":       "\xff",
 		"sub/b.txt":    "b",
@@ -67,9 +67,11 @@ func TestFunctions(t *testing.T) {
 		`sensitive("a")`:                                      `MARKED`,
 		`upper(sensitive("a"))`:                               `MARKED`,
 		`nonsensitive(sensitive("a"))`:                        `"a"`,
-		`issensitive(sensitive("a"))`:                         `true`,
-		`rlc("2 RLC")`:                                        `2000000000`,
-		`iexecform.workspace`:                                 `"default"`,
+		`[issensitive(var.ephemeral), issensitive(sensitive(1)), nonsensitive(var.ephemeral)]`: `[false true MARKED]`,
+		`ephemeralasnull({a = var.ephemeral, b = [1, var.ephemeral], c = sensitive(2)})`:       `{b=[1 null] c=MARKED}`,
+		`issensitive(sensitive("a"))`: `true`,
+		`rlc("2 RLC")`:                `2000000000`,
+		`iexecform.workspace`:         `"default"`,
 	} {
 		v, diags := e.Eval([]byte(expr), "<console>")
 		if diags.HasErrors() {
