@@ -556,6 +556,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	slices.SortStableFunc(p.Notices, func(x, y Notice) int { return x.Addr.Compare(y.Addr) })
 	slices.SortFunc(p.Providers, func(x, y Provider) int { return compareText(x.Addr.String(), y.Addr.String()) })
 	b.orderActions()
+	b.groupActions(ctx)
 	b.review(ctx)
 	if b.Mode == Normal {
 		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets) > 0 || !p.Complete)

@@ -331,6 +331,9 @@ func (f filePlan) plan() (*Plan, error) {
 				return nil, fmt.Errorf("action %d waits for %d", a.ID, after)
 			}
 		}
+		if a.Group != 0 && (a.Group < 1 || a.Group > a.ID || p.Actions[a.Group-1].Group != a.Group || p.Actions[a.Group-1].Provider != a.Provider) {
+			return nil, fmt.Errorf("action %d can't be done together with %d", a.ID, a.Group)
+		}
 	}
 	return p, nil
 }

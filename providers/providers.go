@@ -86,6 +86,23 @@ type Reviewer interface {
 	Review(ctx context.Context, actions []Action) []Notice
 }
 
+// Batcher is an optional ability of a Client: to do several actions in one go, such as in one transaction. Each of them
+// still succeeds or fails by itself.
+type Batcher interface {
+	// Batch is told which actions have the same Batch key and don't wait for one another. It returns which of them, by
+	// index, are done together, two or more at a time, and may change their costs; the notices are for the reviewer.
+	// SIDE EFFECTS: none.
+	Batch(ctx context.Context, actions []*Action) (groups [][]int, notices []Notice)
+	// DoBatch is Do for actions that Batch put together, or some of them. There is a result for each, in order.
+	DoBatch(ctx context.Context, reqs []DoRequest) []DoResult
+}
+
+// DoResult is what Do returns.
+type DoResult struct {
+	Patch json.RawMessage
+	Err   error
+}
+
 // Linker is an optional ability of a Client: the address of a page where people can look at an object, or "".
 type Linker interface {
 	Link(typ string, value cty.Value) string
@@ -203,6 +220,8 @@ type Action struct {
 	Summary  string          `json:"summary"`
 	After    []int           `json:"after,omitempty"`
 	Early    bool            `json:"early,omitempty"` // doesn't wait for the objects that its object depends on
+	Batch    string          `json:"-"`               // actions with the same one may be done together; see Batcher
+	Group    int             `json:"group,omitempty"` // those that are done together have the same one: the first one's ID
 	Payload  json.RawMessage `json:"payload,omitempty"`
 	// WriteOnly is the names of the write-only attributes that Do needs. Their values are in no plan.
 	WriteOnly []string       `json:"write_only,omitempty"`

@@ -293,13 +293,14 @@ func (r *run) resume(ctx context.Context) error {
 
 // walk does the actions.
 func (r *run) walk(ctx context.Context) {
-	after := make([][]int, len(r.Plan.Actions))
+	after, group := make([][]int, len(r.Plan.Actions)), make([]int, len(r.Plan.Actions))
 	for i, a := range r.Plan.Actions {
+		group[i] = a.Group
 		for _, id := range a.After {
 			after[i] = append(after[i], id-1)
 		}
 	}
-	for i, result := range dag.Walk(ctx, after, r.Parallelism, r.visit) {
+	for i, result := range dag.WalkGroups(ctx, after, group, r.Parallelism, r.visit) {
 		a := &r.Plan.Actions[i]
 		switch result.Status {
 		case dag.Done:
@@ -320,49 +321,86 @@ func (r *run) walk(ctx context.Context) {
 	r.result.Interrupted = ctx.Err() != nil
 }
 
-func (r *run) visit(ctx context.Context, i int) error {
-	a := &r.Plan.Actions[i]
+// visit does actions that are done together, mostly one.
+func (r *run) visit(ctx context.Context, nodes []int) []error {
+	actions := make([]*providers.Action, len(nodes))
 	start := time.Now()
-	r.tell(Event{Type: Started, Action: a})
-	err := r.do(ctx, a)
-	var held *providers.HeldError
-	switch {
-	case err == nil:
-		r.tell(Event{Type: Succeeded, Action: a, Elapsed: time.Since(start)})
-	case errors.As(err, &held):
-		r.tell(Event{Type: Held, Action: a, Elapsed: time.Since(start), Err: err})
-	default:
-		r.tell(Event{Type: Failed, Action: a, Elapsed: time.Since(start), Err: err})
+	for n, i := range nodes {
+		actions[n] = &r.Plan.Actions[i]
+		r.tell(Event{Type: Started, Action: actions[n]})
 	}
-	return err
+	errs := r.do(ctx, actions)
+	for n, a := range actions {
+		e := Event{Type: Succeeded, Action: a, Elapsed: time.Since(start), Err: errs[n]}
+		var held *providers.HeldError
+		switch {
+		case errors.As(e.Err, &held):
+			e.Type = Held
+		case e.Err != nil:
+			e.Type = Failed
+		}
+		r.tell(e)
+	}
+	return errs
 }
 
-// do makes one action, between its records.
-func (r *run) do(ctx context.Context, a *providers.Action) error {
-	var patch json.RawMessage
-	switch a.Kind {
+// do does actions between their records.
+func (r *run) do(ctx context.Context, actions []*providers.Action) []error {
+	switch a := actions[0]; a.Kind {
 	case providers.ActionForget:
-		return r.journal.append(ctx, state.Record{Type: state.Forget, Action: a.ID, Addr: &a.Addr})
+		return []error{r.journal.append(ctx, state.Record{Type: state.Forget, Action: a.ID, Addr: &a.Addr})}
 	case providers.ActionAdopt, providers.ActionRecord:
-	default:
-		client, ok := r.Session.Client(addr.ParseProvider(a.Provider))
-		if !ok {
-			return fmt.Errorf("provider %s is not open", a.Provider)
-		}
-		if err := r.journal.append(ctx, state.Record{Type: state.Intent, Action: a.ID, Kind: a.Kind, Addr: &a.Addr}); err != nil {
-			return fmt.Errorf("cannot persist the intent, so nothing was done: %w", err)
-		}
-		var err error
-		patch, err = client.Do(ctx, providers.DoRequest{
-			Action: *a, WriteOnly: writeOnly(r.Session, a), Journal: actionJournal{journal: r.journal, run: r, action: a},
+		return []error{r.done(ctx, a, nil)}
+	}
+	intents := make([]state.Record, len(actions))
+	reqs := make([]providers.DoRequest, len(actions))
+	for n, a := range actions {
+		intents[n] = state.Record{Type: state.Intent, Action: a.ID, Kind: a.Kind, Addr: &a.Addr}
+		reqs[n] = providers.DoRequest{
+			Action: *a, Journal: actionJournal{journal: r.journal, run: r, action: a},
 			Progress: func(p providers.Progress) { r.tell(Event{Type: Progress, Action: a, Progress: &p}) },
-		})
-		if err != nil {
-			record := state.Record{Type: state.Failed, Action: a.ID, Addr: &a.Addr, Error: err.Error()}
-			return errors.Join(err, r.journal.append(ctx, record))
 		}
 	}
-	return r.done(ctx, a, patch)
+	errs := make([]error, len(actions))
+	if err := r.journal.append(ctx, intents...); err != nil {
+		for n := range errs {
+			errs[n] = fmt.Errorf("cannot persist the intent, so nothing was done: %w", err)
+		}
+		return errs
+	}
+	var recorded sync.WaitGroup // they share an fsync
+	for n, result := range r.results(ctx, reqs) {
+		recorded.Go(func() {
+			a := actions[n]
+			if result.Err != nil {
+				record := state.Record{Type: state.Failed, Action: a.ID, Addr: &a.Addr, Error: result.Err.Error()}
+				errs[n] = errors.Join(result.Err, r.journal.append(ctx, record))
+				return
+			}
+			errs[n] = r.done(ctx, a, result.Patch)
+		})
+	}
+	recorded.Wait()
+	return errs
+}
+
+// results lets the client do what was asked for, in one go if it is more than one thing.
+func (r *run) results(ctx context.Context, reqs []providers.DoRequest) []providers.DoResult {
+	results := make([]providers.DoResult, len(reqs))
+	client, ok := r.Session.Client(addr.ParseProvider(reqs[0].Action.Provider))
+	if !ok {
+		for n := range results {
+			results[n].Err = fmt.Errorf("provider %s is not open", reqs[n].Action.Provider)
+		}
+		return results
+	}
+	if batcher, ok := client.(providers.Batcher); ok && len(reqs) > 1 {
+		return batcher.DoBatch(ctx, reqs)
+	}
+	for n, req := range reqs {
+		results[n].Patch, results[n].Err = client.Do(ctx, req)
+	}
+	return results
 }
 
 // done records that an action is done. The last of an object's actions brings the object to what was planned.
