@@ -159,6 +159,8 @@ type PlanRequest struct {
 	Current cty.Value // as Read returned it; null when it is gone or Prior is null
 	Desired cty.Value // as the configuration has it, computed attributes null; null when the object is to go
 	Replace bool      // a new object is wanted although nothing differs (--replace)
+	// Removal says, with a null Desired, how a removed block wants the object to go; RemoveDefault without one.
+	Removal schema.Removal
 }
 
 // ChangeKind is what happens to an object.
@@ -234,6 +236,7 @@ const (
 	ActionAdopt  = "adopt"  // remember an object that is there already
 	ActionRecord = "record" // remember attributes that have no effect outside
 	ActionForget = "forget" // forget an object
+	ActionImport = "import" // remember an object that an import block names
 )
 
 // Cost is what an action takes. Gas is in gas units; Fee is gas times the gas price at plan time, in wei, as decimal text.

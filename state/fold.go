@@ -82,6 +82,12 @@ func (f *folding) apply(r Record) error {
 		if _, ok := f.Snapshot.Resources[*r.Addr]; ok {
 			delete(f.writable().Resources, *r.Addr)
 		}
+	case Move:
+		moved, err := MoveObjects(f.Snapshot, r.Moves)
+		if err != nil {
+			return err
+		}
+		f.writable().Resources = moved.Resources
 	case NoteRec:
 		f.note(r.Key, r.Data)
 	default:

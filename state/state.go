@@ -56,6 +56,7 @@ type Record struct {
 	Error   string          `json:"error,omitempty"`   // Failed
 	Key     string          `json:"key,omitempty"`     // Note: what it is about
 	Data    json.RawMessage `json:"data,omitzero"`     // Note: provider's own; absent: the matter is settled
+	Moves   []Moved         `json:"moves,omitempty"`   // Move
 }
 
 // Network is the identity of the network that a provider configuration reaches.
@@ -73,6 +74,7 @@ const (
 	Done    = "done"    // an action is done; the patch is to be merged into the object
 	Failed  = "failed"  // an action failed
 	Forget  = "forget"  // an object is no longer remembered
+	Move    = "move"    // objects have other addresses now
 	NoteRec = "note"    // a provider's note, such as a signed transaction; kept until settled
 )
 

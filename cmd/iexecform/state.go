@@ -173,7 +173,7 @@ func move(s *state.Snapshot, from, to string) (done []string, err error) {
 	case whole && !target.Key.IsZero():
 		return nil, fmt.Errorf("%s has several instances, so it can't become the one instance %s", from, to)
 	}
-	renamed := map[addr.Instance]addr.Instance{}
+	var moves []state.Moved
 	for _, i := range list {
 		name := target
 		if whole {
@@ -182,26 +182,14 @@ func move(s *state.Snapshot, from, to string) (done []string, err error) {
 		if _, taken := s.Resources[name]; taken {
 			return nil, fmt.Errorf("the state has %s already: forget that first, with `iexecform state rm '%s'`", name, name)
 		}
-		renamed[i] = name
+		moves = append(moves, state.Moved{From: i, To: name})
 		done = append(done, fmt.Sprintf("Moved %s to %s", i, name))
 	}
-	for i, object := range s.Resources {
-		if slices.ContainsFunc(object.Dependencies, func(d addr.Instance) bool { _, ok := renamed[d]; return ok }) {
-			changed := *object
-			changed.Dependencies = slices.Clone(object.Dependencies)
-			for n, d := range changed.Dependencies {
-				if name, ok := renamed[d]; ok {
-					changed.Dependencies[n] = name
-				}
-			}
-			slices.SortFunc(changed.Dependencies, addr.Instance.Compare)
-			s.Resources[i] = &changed
-		}
+	moved, err := state.MoveObjects(s, moves)
+	if err != nil {
+		return nil, err
 	}
-	for i, name := range renamed {
-		s.Resources[name] = s.Resources[i]
-		delete(s.Resources, i)
-	}
+	s.Resources = moved.Resources
 	return done, nil
 }
 
