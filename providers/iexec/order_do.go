@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/big"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
 	"github.com/iexecform/iexecform/providers"
-	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
@@ -127,66 +125,6 @@ func doUnpublish(ctx context.Context, c *client, req providers.DoRequest) (json.
 		return nil, err
 	}
 	return nil, nil
-}
-
-// doClose makes sure that nobody can use the order any more. What was sold before is remembered before the transaction is
-// sent, because the chain forgets it: afterwards consumed equals volume. SIDE EFFECTS: at most one transaction.
-func doClose(ctx context.Context, c *client, req providers.DoRequest) (json.RawMessage, error) {
-	p, _, err := c.orderAction(req.Action)
-	if err != nil {
-		return nil, err
-	}
-	if c.sender == nil {
-		return nil, c.walletErr
-	}
-	volume, _ := new(big.Int).SetString(p.Order["volume"], 10)
-	planned, ok := new(big.Int).SetString(orZero(p.Consumed), 10)
-	if volume == nil || !ok {
-		return nil, fmt.Errorf("payload of action %d: volume or consumed is not a number", req.Action.ID)
-	}
-	consumed, err := c.consumedOf(ctx, []common.Hash{p.Hash}, nil)
-	if err != nil {
-		return nil, err
-	}
-	sold := consumed[0]
-	closed := func(sold *big.Int) json.RawMessage {
-		return patchOrder(p.Hash, map[string]any{"status": statusClosed, "consumed": json.Number(sold.String())})
-	}
-	if sold.Cmp(volume) >= 0 { // over already: what was sold before is as planned, or was recorded by the run that closed it
-		return closed(planned), nil
-	}
-	if err := c.mustBe(p, sold); err != nil {
-		return nil, err
-	}
-	closing := patchOrder(p.Hash, map[string]any{"status": statusClosing, "consumed": json.Number(sold.String())})
-	if err := req.Journal.Patch(ctx, closing); err != nil {
-		return nil, fmt.Errorf("cannot persist what was sold, so nothing was sent: %w", err)
-	}
-	tx := chain.TxRequest{To: c.Hub, Data: p.Data, Purpose: "close order " + p.Hash.Hex()}
-	receipt, err := c.sender.Send(ctx, tx, req.Journal, req.Progress)
-	if err != nil {
-		return nil, err
-	}
-	// Somebody may have bought between the look and the transaction.
-	before := new(big.Int).Sub(receipt.BlockNumber, big.NewInt(1))
-	if consumed, err = c.consumedOf(ctx, []common.Hash{p.Hash}, before); err == nil && consumed[0].Cmp(sold) != 0 {
-		sold = consumed[0]
-		if err := req.Journal.Patch(ctx, closed(sold)); err != nil {
-			return nil, err
-		}
-		if err := c.mustBe(p, sold); err != nil {
-			return nil, err
-		}
-	}
-	return closed(sold), nil
-}
-
-// mustBe refuses when another order is made from what was sold and that isn't as planned.
-func (c *client) mustBe(p orderPayload, sold *big.Int) error {
-	if p.Exact && sold.String() != orZero(p.Consumed) {
-		return fmt.Errorf("order %s was bought from since the plan was made (%s sold, planned with %s), so the volume of the new order would be wrong: plan again", p.Hash, sold, orZero(p.Consumed))
-	}
-	return nil
 }
 
 type consumedExpectation struct {

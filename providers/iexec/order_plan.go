@@ -240,6 +240,9 @@ func (p *orderPlan) finish(ctx context.Context) {
 		b.closes([]*signed{s}, gone[s.hash], false)
 	}
 	r.Actions = b.list
+	if p.kind == poco.AppOrder {
+		r.Requires = []string{p.c.secretKey(common.HexToAddress(p.terms[p.kind.Resource]))}
+	}
 	r.Planned = p.planned(d)
 	switch {
 	case p.adopted:
@@ -417,7 +420,7 @@ func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
 		payload.Exact = exact
 		payload.Data = data
 		payload.To = c.Hub
-		a := providers.Action{Kind: "close", Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
+		a := providers.Action{Kind: "close", Batch: closeBatch, Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
 			Summary: fmt.Sprintf("close order %s on chain: %s can't be bought any more", s.hash, b.p.offer(s.remaining(), s.body)),
 			Expect:  b.p.ownership(s)}
 		if exact {

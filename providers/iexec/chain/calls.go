@@ -94,6 +94,9 @@ func (c *Client) callsAt(ctx context.Context, tag string, calls []Call, which []
 	return c.direct(ctx, tag, calls, which, results)
 }
 
+// HasMulticall tells whether the chain has Multicall3.
+func (c *Client) HasMulticall(ctx context.Context) (bool, error) { return c.hasMulticall(ctx, "latest") }
+
 // hasMulticall tells whether the chain has Multicall3; asked once.
 func (c *Client) hasMulticall(ctx context.Context, tag string) (bool, error) {
 	c.mu.Lock()
