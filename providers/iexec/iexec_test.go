@@ -28,9 +28,9 @@ type world struct {
 }
 
 // newWorld starts a network. The configurations that write makes begin with its provider.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, opts ...func(*localnet.Options)) *world {
 	t.Helper()
-	net := nettest.Start(t)
+	net := nettest.Start(t, opts...)
 	c := nettest.Chain(net)
 	m, err := market.New(c.Market, c.Domain(), market.Options{})
 	if err != nil {

@@ -138,11 +138,12 @@ func (c *client) partiesOf(ctx context.Context, o order, open []*orderPlan) (map
 				entries = append(entries, common.HexToAddress(text))
 			}
 		}
-		if err := c.learnOwners(ctx, y.kind, entries); err != nil {
+		owners, err := c.ownersOf(ctx, y.kind, entries) // not c.ownerOf, which doesn't know kinds
+		if err != nil {
 			return nil, err
 		}
-		for _, a := range entries {
-			if _, ok := c.ownerOf(a); ok {
+		for i, a := range entries {
+			if owners[i] != (common.Address{}) || !c.registered(a) {
 				there[a] = true
 			} else if y.group {
 				groups = append(groups, a)
