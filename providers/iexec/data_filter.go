@@ -50,6 +50,9 @@ func marketQuery(o object, filters []marketFilter, kind *poco.Kind) (url.Values,
 			if param == "" {
 				param = ownerParam(kind)
 			}
+			if query.Has(param) {
+				return nil, providers.At(f.Name, fmt.Errorf("a %s is signed by its %s: set only one of %s and %s", kind.Noun, param, param, f.Name))
+			}
 		}
 		switch v.Type() {
 		case cty.String:

@@ -75,7 +75,7 @@ func (orderData) readData(ctx context.Context, c *client, req providers.DataRequ
 	if err != nil {
 		return providers.DataResult{}, err
 	}
-	volume := bigOf(row.Order["volume"])
+	volume := number(row.Order["volume"])
 	remaining := new(big.Int).Sub(volume, consumed[0])
 	if remaining.Sign() <= 0 {
 		remaining.SetInt64(0)
@@ -85,16 +85,7 @@ func (orderData) readData(ctx context.Context, c *client, req providers.DataRequ
 	}
 	return providers.DataResult{Value: d.with(map[string]cty.Value{
 		"kind": cty.StringVal(kind.Noun), "order": fieldsValue(row.Order), "sign": cty.StringVal(row.Sign), "signer": cty.StringVal(row.Signer.Hex()),
-		"status": cty.StringVal(row.Status), "price": bigNumber(bigOf(row.Order[kind.Price])), "volume": bigNumber(volume),
+		"status": cty.StringVal(row.Status), "price": bigNumber(number(row.Order[kind.Price])), "volume": bigNumber(volume),
 		"consumed": bigNumber(consumed[0]), "remaining": bigNumber(remaining), "published": cty.StringVal(row.PublicationTimestamp),
 	})}, nil
-}
-
-// bigOf is the number that an order's canonical text stands for.
-func bigOf(text string) *big.Int {
-	n, _ := new(big.Int).SetString(text, 10)
-	if n == nil {
-		n = new(big.Int)
-	}
-	return n
 }

@@ -107,7 +107,7 @@ func (bookData) readData(ctx context.Context, c *client, req providers.DataReque
 
 // compareRows is the market's order: what the other side likes best first, then the oldest.
 func compareRows(k *poco.Kind, a, b *market.Row) int {
-	byPrice := bigOf(a.Order[k.Price]).Cmp(bigOf(b.Order[k.Price]))
+	byPrice := number(a.Order[k.Price]).Cmp(number(b.Order[k.Price]))
 	if k == poco.RequestOrder {
 		byPrice = -byPrice
 	}
@@ -117,7 +117,7 @@ func compareRows(k *poco.Kind, a, b *market.Row) int {
 func rowValue(k *poco.Kind, r *market.Row) cty.Value {
 	return cty.ObjectVal(map[string]cty.Value{
 		"order_hash": cty.StringVal(r.OrderHash.Hex()), "order": fieldsValue(r.Order), "sign": cty.StringVal(r.Sign),
-		"signer": cty.StringVal(r.Signer.Hex()), "price": bigNumber(bigOf(r.Order[k.Price])), "volume": bigNumber(bigOf(r.Order["volume"])),
+		"signer": cty.StringVal(r.Signer.Hex()), "price": bigNumber(number(r.Order[k.Price])), "volume": bigNumber(number(r.Order["volume"])),
 		"remaining": bigNumber(r.Remaining), "published": cty.StringVal(r.PublicationTimestamp),
 	})
 }
