@@ -44,8 +44,9 @@ type chain struct {
 	done    sync.WaitGroup
 }
 
-// openChain opens the chain in dir ("" is in memory) and serves JSON-RPC at addr. It makes no blocks before mine.
-func openChain(addr, dir string) (*chain, error) {
+// openChain opens the chain in dir ("" is in memory), whose genesis block has the code, and serves JSON-RPC at addr. It makes
+// no blocks before mine.
+func openChain(addr, dir string, code map[common.Address][]byte) (*chain, error) {
 	host, port, err := splitAddr(addr)
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func openChain(addr, dir string) (*chain, error) {
 	nodeConfig.HTTPBodyLimit = 128 << 20
 
 	ethConfig := ethconfig.Defaults
-	ethConfig.Genesis = genesis()
+	ethConfig.Genesis = genesis(code)
 	ethConfig.SyncMode = ethconfig.FullSync
 	ethConfig.StateScheme, ethConfig.NoPruning = rawdb.HashScheme, true
 	ethConfig.NoPrefetch = true
@@ -108,7 +109,7 @@ func openChain(addr, dir string) (*chain, error) {
 
 // genesis funds the development accounts with 10,000 ETH each. Its hash is the same at every start; a change of it makes
 // existing data directories unusable.
-func genesis() *core.Genesis {
+func genesis(code map[common.Address][]byte) *core.Genesis {
 	config := *params.AllDevChainProtocolChanges
 	config.ChainID = new(big.Int).SetUint64(poco.Localnet().ID)
 	config.OsakaTime, config.BogotaTime = nil, nil // up to Prague: Osaka caps the gas of a transaction
@@ -116,6 +117,9 @@ func genesis() *core.Genesis {
 	balance := new(big.Int).Mul(big.NewInt(10_000), big.NewInt(params.Ether))
 	for _, a := range poco.DevAccounts() {
 		alloc[a.Address] = types.Account{Balance: balance}
+	}
+	for address, code := range code {
+		alloc[address] = types.Account{Code: code, Balance: new(big.Int)}
 	}
 	return &core.Genesis{
 		Config:     &config,

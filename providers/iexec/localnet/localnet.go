@@ -35,7 +35,8 @@ type Options struct {
 	Contracts                  string        // directory with the tarball of the npm package @iexec/poco, or the package unpacked; "" has npm fetch it
 	MaxOpenOrders              int           // the market's limit of open orders by wallet and kind; 0 is its default, 50; negative is none
 	RateLimit                  orderbook.RateLimit
-	Log                        *slog.Logger // of what goes wrong inside; nil is quiet
+	Code                       map[common.Address][]byte // more contracts in the genesis block; usually none
+	Log                        *slog.Logger              // of what goes wrong inside; nil is quiet
 }
 
 // Info is what a client of the network needs to know.
@@ -122,7 +123,7 @@ func (n *Network) start(ctx context.Context, opts Options) error {
 		kept = func(name string) string { return filepath.Join(opts.DataDir, name) }
 	}
 
-	chain, err := openChain(opts.RPC, kept("chain"))
+	chain, err := openChain(opts.RPC, kept("chain"), opts.Code)
 	if err != nil {
 		return err
 	}
