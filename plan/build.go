@@ -31,12 +31,33 @@ type Options struct {
 	SkipRefresh bool            // take the state's word for what exists
 	Targets     []addr.Instance // only these and what they depend on; without key: every instance
 	Replace     []addr.Instance
-	Parallelism int // reads of data sources at once; 0 means 10
+	Imports     map[addr.Instance]string // ids of objects to import besides those of import blocks
+	Parallelism int                      // reads of data sources at once; 0 means 10
 }
 
 // Build makes a plan, and the session with the open clients that it used, which the caller closes. With errors the plan
 // is not Complete; it still shows what could be planned. SIDE EFFECTS: none outside.
 func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
+	loaded, moves, diags := moveState(o.Config, o.State)
+	o.State = loaded
+	b := newBuilder(o)
+	b.plan.Moves = moves
+	if diags = append(diags, b.checkAddresses()...); diags.HasErrors() {
+		return b.plan, b.session, diags
+	}
+	evaluation, more := o.Config.Evaluate(ctx, config.EvalRequest{
+		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, Known: b.remembers, ProvidersOnly: o.Mode != Normal, Handler: b,
+		Import: func(in config.Import) { b.imports[in.To] = in },
+	})
+	diags = append(diags, more...)
+	diags = append(diags, b.planRest(ctx, evaluation)...)
+	diags = foldFailures(append(diags, b.unread...))
+	diags = append(diags, b.require()...)
+	b.finish(ctx, evaluation, diags)
+	return b.plan, b.session, diags
+}
+
+func newBuilder(o Options) *builder {
 	if o.Parallelism <= 0 {
 		o.Parallelism = 10
 	}
@@ -54,23 +75,16 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 		told:      map[string]bool{},
 		proposals: make(map[addr.Instance]*proposal, known),
 		verify:    map[addr.Instance]*providers.Action{},
+		imports:   map[addr.Instance]config.Import{},
+		imported:  map[addr.Instance]string{},
 	}
 	for _, t := range o.Targets {
 		b.plan.Targets = append(b.plan.Targets, t.String())
 	}
-	diags := b.checkAddresses()
-	if diags.HasErrors() {
-		return b.plan, b.session, diags
+	for to, id := range o.Imports {
+		b.imports[to] = config.Import{To: to, ID: id}
 	}
-	evaluation, more := o.Config.Evaluate(ctx, config.EvalRequest{
-		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, Known: b.remembers, ProvidersOnly: o.Mode != Normal, Handler: b,
-	})
-	diags = append(diags, more...)
-	diags = append(diags, b.planRest(ctx, evaluation)...)
-	diags = foldFailures(append(diags, b.unread...))
-	diags = append(diags, b.require()...)
-	b.finish(ctx, evaluation, diags)
-	return b.plan, b.session, diags
+	return b
 }
 
 // A proposal is what a provider proposes for one instance.
@@ -92,6 +106,8 @@ type builder struct {
 	proposals map[addr.Instance]*proposal
 	order     []addr.Instance                     // of the proposals: dependencies first
 	verify    map[addr.Instance]*providers.Action // of data sources
+	imports   map[addr.Instance]config.Import     // that are asked for
+	imported  map[addr.Instance]string            // ids of those that were read
 	targetSet map[addr.Instance]bool              // see wanted; nil until asked for
 	reading   map[objectsOf]chan readPart         // being read
 	told      map[string]bool                     // texts of errors of reading
@@ -154,6 +170,14 @@ func (b *builder) remembers(target addr.Instance) bool {
 
 // Provider opens a client and reads what the state knows of its objects.
 func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
+	if diags := b.open(ctx, p, block); diags.HasErrors() {
+		return diags
+	}
+	b.refresh(ctx, p)
+	return nil
+}
+
+func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
 	if err := b.session.Open(ctx, p, block.Value); err != nil {
 		return hcl.Diagnostics{block.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot use the provider",
 			fmt.Sprintf("Provider %s: %s.", p, textOf(err)))}
@@ -165,7 +189,6 @@ func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Bl
 	b.plan.Providers = append(b.plan.Providers, Provider{
 		Addr: p, Config: redact(block.Value, block.Sensitive), Sensitive: block.Sensitive, Network: network,
 	})
-	b.refresh(ctx, p)
 	return nil
 }
 
@@ -325,6 +348,7 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 			b.refreshed(objectsOf{addr.ParseProvider(object.Provider), in.Addr.Resource.Type})
 		}
 	}
+	b.importWave(ctx, instances)
 	batches := map[addr.Provider][]int{}
 	var used []addr.Provider
 	for i, in := range instances {
@@ -453,7 +477,9 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 			b.proposeRefresh(i, p)
 			continue
 		}
-		reqs = append(reqs, b.request(i, cty.NullVal(o.prior.Type())))
+		req := b.request(i, cty.NullVal(o.prior.Type()))
+		req.Removal = b.removal(i)
+		reqs = append(reqs, req)
 	}
 	if len(reqs) == 0 {
 		return diags
@@ -464,6 +490,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 			diags = diags.Append(errorf("Planning failed", "%s: %s.", i, textOf(result.Err)))
 			continue
 		}
+		removed(reqs[n].Removal, &result)
 		b.propose(reqs[n], p, result, b.State.Snapshot.Resources[i].Dependencies, true)
 	}
 	return diags
@@ -533,6 +560,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	p.Complete = !diags.HasErrors()
 	p.Pending = b.session.Pending()
 	p.Changes = make([]Change, 0, len(b.order))
+	from := sources(p.Moves)
 	for _, i := range b.order {
 		c, ok := b.proposals[i]
 		if !ok || len(b.Targets) > 0 && b.Mode == Normal && !b.wanted(i) {
@@ -544,6 +572,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 		}
 		p.Changes = append(p.Changes, Change{
 			Addr: i, Provider: c.provider, Kind: c.Kind, Before: c.before, After: c.Planned, Because: c.Because, DependsOn: dependsOn,
+			Importing: b.imported[i], MovedFrom: from[i],
 		})
 		for _, n := range c.Notices {
 			p.Notices = append(p.Notices, Notice{Addr: i, Notice: n})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
 )
 
 // A plan file is one JSON document: a header, and the plan, whose digest is in the header. The same inputs make the same
@@ -42,6 +43,7 @@ type filePlan struct {
 	Targets   []string                   `json:"targets,omitempty"`
 	Complete  bool                       `json:"complete"`
 	Types     map[string]json.RawMessage `json:"types"`
+	Moves     []state.Moved              `json:"moves,omitempty"`
 	Providers []fileProvider             `json:"providers"`
 	Changes   []fileChange               `json:"changes"`
 	Actions   []providers.Action         `json:"actions"`
@@ -66,6 +68,8 @@ type fileChange struct {
 	Before    *fileValue           `json:"before,omitempty"`
 	After     *fileValue           `json:"after,omitempty"`
 	DependsOn []addr.Instance      `json:"depends_on,omitempty"`
+	Importing string               `json:"importing,omitempty"`
+	MovedFrom *addr.Instance       `json:"moved_from,omitempty"`
 }
 
 type fileOutput struct {
@@ -149,7 +153,7 @@ func encodePlan(p *Plan) ([]byte, error) {
 		Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
 		Config: p.Config, Targets: p.Targets, Complete: p.Complete, Types: map[string]json.RawMessage{},
 		Providers: []fileProvider{}, Changes: make([]fileChange, 0, len(p.Changes)), Actions: p.Actions,
-		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending,
+		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves,
 	}
 	if body.Actions == nil {
 		body.Actions = []providers.Action{}
@@ -162,7 +166,10 @@ func encodePlan(p *Plan) ([]byte, error) {
 		body.Providers = append(body.Providers, fileProvider{Addr: v.Addr.String(), Config: config, Sensitive: v.Sensitive, Network: v.Network})
 	}
 	for _, c := range p.Changes {
-		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn}
+		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn, Importing: c.Importing}
+		if c.MovedFrom != (addr.Instance{}) {
+			fc.MovedFrom = &c.MovedFrom
+		}
 		typ := c.Addr.Resource.Type
 		if body.Types[typ] == nil {
 			t, err := ctyjson.MarshalType(c.Before.Type())
@@ -268,7 +275,7 @@ func (f filePlan) plan() (*Plan, error) {
 	p := &Plan{
 		Mode: f.Mode, Project: f.Project, Workspace: f.Workspace, Lineage: f.Lineage, Serial: f.Serial, Records: f.Records,
 		Config: f.Config, Targets: f.Targets, Complete: f.Complete, Actions: f.Actions,
-		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending,
+		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves,
 	}
 	types := map[string]cty.Type{}
 	for name, raw := range f.Types {
@@ -293,7 +300,10 @@ func (f filePlan) plan() (*Plan, error) {
 		if slices.Contains(fc.DependsOn, addr.Instance{}) {
 			return nil, fmt.Errorf("%s: a dependency has no address", fc.Addr)
 		}
-		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn}
+		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn, Importing: fc.Importing}
+		if fc.MovedFrom != nil {
+			c.MovedFrom = *fc.MovedFrom
+		}
 		var err error
 		if c.Before, err = fc.Before.decode(typ, cty.NullVal(typ)); err != nil {
 			return nil, fmt.Errorf("%s: %w", fc.Addr, err)

@@ -13,7 +13,8 @@ import (
 //   - an action that isn't early waits for all actions of the objects that its object depends on, through objects
 //     without actions too, and of those that provide what it requires;
 //   - what goes, goes after the objects that depended on it: those that go too, and those that change;
-//   - an object that only the state changes for gets one action of the engine's.
+//   - an object that only the state changes for gets one action of the engine's;
+//   - an object that is imported is remembered first.
 //
 // Numbers rise along the order in which instances were planned, so After points backwards only.
 func (b *builder) orderActions() {
@@ -55,6 +56,9 @@ func (b *builder) completeActions() {
 			if len(c.Actions) == 0 {
 				c.Actions = []providers.Action{{Kind: providers.ActionRecord, Summary: "update the state"}}
 			}
+		}
+		if id := b.imported[i]; id != "" {
+			importFirst(c, id)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/state"
 )
 
 // Mode is what a plan is for.
@@ -37,6 +38,7 @@ type Plan struct {
 	Targets   []string
 	Complete  bool // false when an error left something out: cannot be applied
 
+	Moves     []state.Moved // in the state, all at once, before anything else
 	Providers []Provider
 	Changes   []Change           // sorted by address; no-ops included
 	Actions   []providers.Action // in the order of their numbers; After points backwards only
@@ -63,6 +65,8 @@ type Change struct {
 	After     cty.Value // planned, with unknowns where only apply can tell; null when it goes
 	Because   []string
 	DependsOn []addr.Instance // direct, sorted
+	Importing string          // id of the object, when the state is to begin to know it because an import asks for it
+	MovedFrom addr.Instance   // its address in the state, when that is another one; else zero
 }
 
 // OutputChange is what happens to an output value. Sensitive values are null.
@@ -113,12 +117,13 @@ func (p *Plan) Empty() bool {
 			return false
 		}
 	}
-	return len(p.Actions) == 0 && len(p.Pending) == 0
+	return len(p.Actions) == 0 && len(p.Moves) == 0 && len(p.Pending) == 0
 }
 
 // Counts is a plan's summary in numbers.
 type Counts struct {
 	Changes      map[providers.ChangeKind]int
+	Imports      int
 	Transactions int // actions that take gas
 	Signatures   int
 	Requests     int
@@ -131,6 +136,9 @@ func (p *Plan) Count() Counts {
 	c := Counts{Changes: map[providers.ChangeKind]int{}, FeeWei: new(big.Int)}
 	for i := range p.Changes {
 		c.Changes[p.Changes[i].Kind]++
+		if p.Changes[i].Importing != "" {
+			c.Imports++
+		}
 	}
 	for i := range p.Actions {
 		cost := p.Actions[i].Cost

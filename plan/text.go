@@ -14,8 +14,14 @@ import (
 // with their edges, outputs, notices. It is not what users see.
 func (p *Plan) String() string {
 	var out strings.Builder
+	for _, m := range p.Moves {
+		fmt.Fprintf(&out, "move %s to %s\n", m.From, m.To)
+	}
 	for _, c := range p.Changes {
 		fmt.Fprintf(&out, "%s %s", c.Kind, c.Addr)
+		if c.Importing != "" {
+			fmt.Fprintf(&out, " import %s", c.Importing)
+		}
 		if len(c.Because) > 0 {
 			fmt.Fprintf(&out, " (%s)", strings.Join(c.Because, "; "))
 		}

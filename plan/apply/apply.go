@@ -265,6 +265,9 @@ func (r *run) begin(ctx context.Context) error {
 			records = append(records, state.Record{Type: state.Pin, Network: &state.Network{Provider: p.Addr.String(), Facts: p.Network}})
 		}
 	}
+	if len(r.Plan.Moves) > 0 {
+		records = append(records, state.Record{Type: state.Move, Moves: r.Plan.Moves})
+	}
 	if err := r.journal.append(ctx, records...); err != nil {
 		return fmt.Errorf("begin: %w. Nothing was sent", err)
 	}
@@ -349,7 +352,7 @@ func (r *run) do(ctx context.Context, actions []*providers.Action) []error {
 	switch a := actions[0]; a.Kind {
 	case providers.ActionForget:
 		return []error{r.journal.append(ctx, state.Record{Type: state.Forget, Action: a.ID, Addr: &a.Addr})}
-	case providers.ActionAdopt, providers.ActionRecord:
+	case providers.ActionAdopt, providers.ActionImport, providers.ActionRecord:
 		return []error{r.done(ctx, a, nil)}
 	}
 	intents := make([]state.Record, len(actions))
@@ -419,12 +422,12 @@ func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessa
 	}
 	switch {
 	case last && !change.After.IsNull():
-		planned, err := r.plannedPatch(change)
+		planned, err := r.plannedPatch(change, a.Kind)
 		if err != nil {
 			return fmt.Errorf("record %s: %w", a.Addr, err)
 		}
 		patches = append(patches, planned)
-	case a.Kind == providers.ActionAdopt:
+	case a.Kind == providers.ActionAdopt || a.Kind == providers.ActionImport:
 		found, err := plan.EncodeObject(change.Before)
 		if err != nil {
 			return fmt.Errorf("record %s: %w", a.Addr, err)
@@ -472,16 +475,20 @@ func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
 	return j.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
 }
 
-// plannedPatch brings the object, from what the state had before the run, to what was planned; what is unknown in the plan
-// stays as the actions recorded it.
-func (r *run) plannedPatch(c *plan.Change) (json.RawMessage, error) {
+// plannedPatch brings the object, from what the state had before the run, or from what an earlier action remembered of one
+// that the state didn't know, to what was planned; what is unknown in the plan stays as the actions recorded it.
+func (r *run) plannedPatch(c *plan.Change, last string) (json.RawMessage, error) {
 	encoded, err := plan.EncodeObject(c.After)
 	patch := json.RawMessage(encoded)
 	if err != nil {
 		return nil, err
 	}
-	if before := r.State.Snapshot.Resources[c.Addr]; before != nil {
-		if patch, err = state.CreatePatch(before.Attributes, patch); err != nil {
+	before, err := r.remembered(c, last)
+	if err != nil {
+		return nil, err
+	}
+	if before != nil {
+		if patch, err = state.CreatePatch(before, patch); err != nil {
 			return nil, err
 		}
 	}
@@ -489,6 +496,23 @@ func (r *run) plannedPatch(c *plan.Change) (json.RawMessage, error) {
 		return patch, nil
 	}
 	return withoutUnknown(patch, c.After)
+}
+
+// remembered is what the state has of an object but for what the actions record, before the last one is recorded; nil for
+// nothing.
+func (r *run) remembered(c *plan.Change, last string) (json.RawMessage, error) {
+	from := c.Addr
+	if c.MovedFrom != (addr.Instance{}) {
+		from = c.MovedFrom
+	}
+	if object := r.State.Snapshot.Resources[from]; object != nil {
+		return object.Attributes, nil
+	}
+	first := c.Kind == providers.Adopt && last != providers.ActionAdopt || c.Importing != "" && last != providers.ActionImport
+	if !first {
+		return nil, nil
+	}
+	return plan.EncodeObject(c.Before)
 }
 
 // withoutUnknown leaves out of a patch what is unknown in the planned value. A list or set is known or unknown as a whole.
