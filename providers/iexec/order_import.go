@@ -65,7 +65,7 @@ func (c *client) notMine(ctx context.Context, k *poco.Kind, hash common.Hash, wa
 				continue
 			}
 			if row, err := c.market.Get(ctx, other, hash); err == nil && row != nil {
-				return fmt.Errorf("order %s is a %s, not a %s: import it as an iexec_%s", hash, other.Noun, k.Noun, other.Noun)
+				return fmt.Errorf("order %s is of kind %s, not %s: import it as an iexec_%s", hash, other.Noun, k.Noun, other.Noun)
 			}
 		}
 		return fmt.Errorf("the market has no order %s on chain %d: correct the hash. An order that isn't published can't be imported, as only the market knows what is in it", hash, c.ID)

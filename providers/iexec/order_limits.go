@@ -3,6 +3,7 @@ package iexec
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -17,44 +18,60 @@ import (
 // MAX_OPEN_ORDERS_PER_WALLET.
 const maxOpenOrders = 50
 
+// An offering is an action that changes what the market shows.
+type offering struct {
+	publish bool
+	Kind    string      `json:"kind"`
+	Hash    common.Hash `json:"order_hash"`
+}
+
 // reviewOrders looks at the actions, in order, that publish and withdraw orders.
 func (c *client) reviewOrders(ctx context.Context, actions []providers.Action) []providers.Notice {
+	byKind := map[string][]offering{}
+	requests := 0
+	for _, a := range actions {
+		switch a.Kind {
+		case "publish", "unpublish":
+			requests += a.Cost.Requests
+		case "close":
+		default:
+			continue
+		}
+		o := offering{publish: a.Kind == "publish"}
+		if unmarshal(a, &o) == nil {
+			byKind[o.Kind] = append(byKind[o.Kind], o)
+		}
+	}
 	var all []providers.Notice
 	for _, k := range poco.Kinds() {
-		if n := c.reviewOpen(ctx, k, actions); n != nil {
+		if n := c.reviewOpen(ctx, k, byKind[k.Noun]); n != nil {
 			all = append(all, *n)
 		}
 	}
-	if n := c.reviewRate(actions); n != nil {
-		all = append(all, *n)
+	if limit := c.market.RateLimit(); limit > 0 && requests > limit {
+		all = append(all, providers.Notice{Level: providers.Info, Attr: "market_url", Summary: fmt.Sprintf(
+			"about %d minutes: the market takes %d requests a minute, and this plan makes %d", (requests+limit-1)/limit, limit, requests)})
 	}
 	return all
 }
 
 // reviewOpen counts the open orders of a kind along the plan.
-func (c *client) reviewOpen(ctx context.Context, k *poco.Kind, actions []providers.Action) *providers.Notice {
+func (c *client) reviewOpen(ctx context.Context, k *poco.Kind, offerings []offering) *providers.Notice {
+	if !slices.ContainsFunc(offerings, func(o offering) bool { return o.publish }) {
+		return nil
+	}
+	rows, err := c.list(ctx, k)
+	if err != nil {
+		return nil // publishing will tell
+	}
 	added, removed := map[common.Hash]bool{}, map[common.Hash]bool{}
 	most := 0
-	var rows *listing
-	for _, a := range actions {
-		var p struct {
-			Kind string      `json:"kind"`
-			Hash common.Hash `json:"order_hash"`
-		}
-		if a.Kind != "publish" && a.Kind != "unpublish" && a.Kind != "close" || unmarshal(a, &p) != nil || p.Kind != k.Noun {
-			continue
-		}
-		if rows == nil {
-			var err error
-			if rows, err = c.list(ctx, k); err != nil {
-				return nil
-			}
-		}
-		switch open := rows.byHash[p.Hash] != nil; {
-		case a.Kind == "publish" && !open:
-			added[p.Hash] = true
-		case a.Kind != "publish" && open:
-			removed[p.Hash] = true
+	for _, o := range offerings {
+		switch open := rows.byHash[o.Hash] != nil; {
+		case o.publish && !open:
+			added[o.Hash] = true
+		case !o.publish && open:
+			removed[o.Hash] = true
 		}
 		most = max(most, rows.count+len(added)-len(removed))
 	}
@@ -69,20 +86,4 @@ func (c *client) reviewOpen(ctx context.Context, k *poco.Kind, actions []provide
 			c.wallet.Address(), rows.count, k.Noun, most, maxOpenOrders)
 	}
 	return &providers.Notice{Level: providers.Warning, Summary: text}
-}
-
-// reviewRate tells how long the market's rate limit makes the plan take.
-func (c *client) reviewRate(actions []providers.Action) *providers.Notice {
-	requests, limit := 0, c.market.RateLimit()
-	for _, a := range actions {
-		if a.Kind == "publish" || a.Kind == "unpublish" {
-			requests += a.Cost.Requests
-		}
-	}
-	if limit == 0 || requests <= limit {
-		return nil
-	}
-	minutes := (requests + limit - 1) / limit
-	return &providers.Notice{Level: providers.Info, Attr: "market_url",
-		Summary: fmt.Sprintf("about %d minutes: the market takes %d requests a minute, and this plan makes %d", minutes, limit, requests)}
 }
