@@ -360,7 +360,7 @@ func (r *run) do(ctx context.Context, actions []*providers.Action) []error {
 	for n, a := range actions {
 		intents[n] = state.Record{Type: state.Intent, Action: a.ID, Kind: a.Kind, Addr: &a.Addr}
 		reqs[n] = providers.DoRequest{
-			Action: *a, Journal: actionJournal{journal: r.journal, run: r, action: a},
+			Action: *a, WriteOnly: writeOnly(r.Session, a), Journal: actionJournal{journal: r.journal, run: r, action: a},
 			Progress: func(p providers.Progress) { r.tell(Event{Type: Progress, Action: a, Progress: &p}) },
 		}
 	}
