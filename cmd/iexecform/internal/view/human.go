@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -157,6 +158,10 @@ func (h *Human) attributes(c *plan.Change, table *schema.Table) []string {
 		return h.adopted(before, after, table)
 	}
 	diffs := plan.Diff(before, after)
+	hidden := notNull(before) - countNotNull(diffs)
+	if c.Kind == providers.Create || c.Kind == providers.Replace {
+		diffs = withWriteOnly(diffs, table)
+	}
 	width := nameWidth(diffs)
 	var lines []string
 	for _, d := range diffs {
@@ -174,7 +179,7 @@ func (h *Human) attributes(c *plan.Change, table *schema.Table) []string {
 		}
 		lines = append(lines, fmt.Sprintf("      %s %-*s = %s", paint(h.Colour, mark), width, d.Name, text))
 	}
-	if hidden := notNull(before) - countNotNull(diffs); c.Kind != providers.Create && hidden > 0 {
+	if c.Kind != providers.Create && hidden > 0 {
 		lines = append(lines, h.Colour.dim(fmt.Sprintf("        # (%s hidden)", plural(hidden, "unchanged attribute"))))
 	}
 	return lines
@@ -217,6 +222,8 @@ func (h *Human) difference(a *schema.Attr, d plan.AttrDiff) string {
 		return "{…} # " + was + arrow + is
 	}
 	switch {
+	case a != nil && a.WriteOnly:
+		return writeOnlyText
 	case a != nil && a.Sensitive:
 		return sensitiveText
 	case d.Before.IsNull():
@@ -225,6 +232,20 @@ func (h *Human) difference(a *schema.Attr, d plan.AttrDiff) string {
 		return attrText(a, d.Before, indent) + arrow + "null"
 	}
 	return attrText(a, d.Before, indent) + arrow + attrText(a, d.After, indent)
+}
+
+// withWriteOnly adds the write-only attributes that must have been set, of which a plan has no value.
+func withWriteOnly(diffs []plan.AttrDiff, table *schema.Table) []plan.AttrDiff {
+	if table == nil {
+		return diffs
+	}
+	for _, a := range table.Attrs {
+		if a.WriteOnly && a.Mode == schema.Required {
+			diffs = append(diffs, plan.AttrDiff{Name: a.Name, Before: cty.NullVal(a.Type), After: cty.UnknownVal(a.Type)})
+		}
+	}
+	slices.SortFunc(diffs, func(x, y plan.AttrDiff) int { return strings.Compare(x.Name, y.Name) })
+	return diffs
 }
 
 func attrOf(table *schema.Table, name string) *schema.Attr {
@@ -277,6 +298,9 @@ func (h *Human) planActions(b *bytes.Buffer, actions []providers.Action) {
 		var remarks []string
 		if len(a.After) > 0 {
 			remarks = append(remarks, "after "+strings.Join(strings.Fields(strings.Trim(fmt.Sprint(a.After), "[]")), ", "))
+		}
+		if a.Group != 0 && a.Group != a.ID {
+			remarks = append(remarks, fmt.Sprintf("together with %d", a.Group))
 		}
 		if remarks = append(remarks, costTexts(a.Cost)...); len(remarks) > 0 {
 			fmt.Fprintf(b, "  %*s  %s\n", number+kind+2, "", h.Colour.dim(strings.Join(remarks, "; ")))
