@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
@@ -65,7 +66,7 @@ func (a *app) migrate(ctx context.Context, dir string, o migrateOptions) error {
 	defer stop()
 	m, err := migrator.Migrate(ctx, providers.MigrateRequest{Dir: a.path(dir), Offline: o.offline})
 	if err != nil {
-		return fmt.Errorf("migrate %s: %w. Nothing was written", dir, err)
+		return cannotMigrate(dir, err)
 	}
 	report := view.Migration{From: dir, Findings: m.Findings}
 	if len(m.Providers) > 0 {
@@ -80,6 +81,19 @@ func (a *app) migrate(ctx context.Context, dir string, o migrateOptions) error {
 		return a.json().Document(report)
 	}
 	return a.human().Migration(report)
+}
+
+// cannotMigrate shows each of several errors by itself.
+func cannotMigrate(dir string, err error) error {
+	errs := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs = joined.Unwrap()
+	}
+	var diags hcl.Diagnostics
+	for _, err := range errs {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cannot migrate " + dir, Detail: view.Sentence(err.Error()) + " Nothing was written."})
+	}
+	return diags
 }
 
 // migrator is the provider that can read projects of other tools.

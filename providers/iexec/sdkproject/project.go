@@ -205,13 +205,11 @@ func isSecret(name string) bool { return secretName.MatchString(name) }
 func (p *reader) secrets(d *document, key string, n *node) {
 	for _, m := range n.members {
 		at := join(key, m.name)
-		scalar := m.value.scalar() != ""
-		switch {
-		case scalar && (isSecret(m.name) || d.name == "chain.json" && strings.HasPrefix(at, "providers.")):
+		said := m.value.kind == '"' && m.value.text != ""
+		if said && (isSecret(m.name) || d.name == "chain.json" && strings.HasPrefix(at, "providers.")) {
 			p.find(providers.Secrets, d, m.value, at, "not copied")
-		default:
-			p.secrets(d, at, m.value)
 		}
+		p.secrets(d, at, m.value)
 	}
 	for i, e := range n.elements {
 		p.secrets(d, key+"["+strconv.Itoa(i)+"]", e)

@@ -52,7 +52,7 @@ func (h *Human) Migration(m Migration) error {
 	} else {
 		fmt.Fprintf(&b, "%s %s: %s", h.Colour.green("Wrote"), m.File, plural(active, "resource"))
 		if n := len(m.Objects) - active; n > 0 {
-			fmt.Fprintf(&b, ", and %d as comments", n)
+			fmt.Fprintf(&b, ", and %d only as a comment", n)
 		}
 		b.WriteString(".\n")
 	}
