@@ -115,7 +115,8 @@ const (
 	OpIdentity = "identity"
 	OpRead     = "read" // once for each object
 	OpData     = "data"
-	OpPlan     = "plan" // once for each object
+	OpPlan     = "plan"   // once for each object
+	OpImport   = "import" // once for each object
 	OpCheck    = "check"
 	OpReady    = "ready"
 	OpVerify   = "verify" // looks at a data source again

@@ -8,6 +8,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 )
 
@@ -29,6 +30,9 @@ func (c *client) Plan(ctx context.Context, reqs []providers.PlanRequest) []provi
 
 func (c *client) planRemoval(req providers.PlanRequest) providers.PlanResult {
 	result := providers.PlanResult{Kind: providers.Forget, Planned: req.Desired}
+	if req.Removal == schema.RemoveForget {
+		return result
+	}
 	for _, id := range sortedIDs(c.known(req.Current), all) {
 		result.Kind = providers.Delete
 		result.Actions = append(result.Actions, action(request{Op: OpDelete, ID: id}))
