@@ -41,6 +41,34 @@ func parseAddress(v cty.Value) (cty.Value, error) {
 	return cty.StringVal(canonical), nil
 }
 
+// ownerAttr is an address that something can belong to.
+func ownerAttr(a schema.Attr) schema.Attr {
+	a = addressAttr(a)
+	parse := a.Parse
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		owner, err := parse(v)
+		if err == nil && owner.AsString() == (common.Address{}).Hex() {
+			err = errors.New("nothing can belong to the zero address: leave it out for the wallet")
+		}
+		return owner, err
+	}
+	return a
+}
+
+// multiaddrAttr is the place of a dataset: a URL, or /ipfs/<cid>. It stays as it is written.
+func multiaddrAttr(a schema.Attr) schema.Attr {
+	a = textAttr(a)
+	a.ForceNew = true
+	parse := a.Parse
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		if _, err := poco.ParseMultiaddr(v.AsString()); err != nil {
+			return cty.NilVal, err
+		}
+		return parse(v)
+	}
+	return a
+}
+
 func bytes32Attr(a schema.Attr) schema.Attr {
 	a.Type, a.Form, a.Parse = cty.String, "32 bytes of hex", parseBytes32
 	return a
@@ -106,6 +134,20 @@ func uintAttr(a schema.Attr, least int64) schema.Attr {
 			return cty.NilVal, fmt.Errorf("%s is out of range: want a whole number from %d to 2^256-1", n, least)
 		}
 		return v, nil
+	}
+	return a
+}
+
+// percentAttr is a whole number from 0 to 100.
+func percentAttr(a schema.Attr) schema.Attr {
+	a = uintAttr(a, 0)
+	parse := a.Parse
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		n, err := parse(v)
+		if err == nil && n.GreaterThan(cty.NumberIntVal(100)).True() {
+			err = errors.New("it is a percentage: want a whole number from 0 to 100")
+		}
+		return n, err
 	}
 	return a
 }

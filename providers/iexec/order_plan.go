@@ -456,7 +456,7 @@ func (p *orderPlan) ownership(s *signed) []providers.Precondition {
 	if p.kind.Entry() == nil {
 		return nil
 	}
-	return []providers.Precondition{ownerPrecondition(common.HexToAddress(s.body[p.kind.Resource]), p.c.wallet.Address())}
+	return []providers.Precondition{ownerPrecondition(p.kind.Entry(), common.HexToAddress(s.body[p.kind.Resource]), p.c.wallet.Address())}
 }
 
 func (p *orderPlan) unpublish(s *signed, after []int) providers.Action {

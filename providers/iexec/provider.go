@@ -29,6 +29,7 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/iexec/sms"
 	"github.com/iexecform/iexecform/providers/oci"
 )
 
@@ -57,17 +58,17 @@ type actionFunc func(ctx context.Context, c *client, req providers.DoRequest) (j
 type checkFunc func(ctx context.Context, c *client, ps []providers.Precondition) []error
 
 func resourceTypes() []resourceType {
-	return []resourceType{app{}, appOrder, datasetOrder, workerpoolOrder, requestOrder}
+	return []resourceType{appEntry, datasetEntry, workerpoolEntry, secret{}, appOrder, datasetOrder, workerpoolOrder, requestOrder}
 }
 
 func dataTypes() []dataType {
-	return []dataType{appData{}, chainData{}, orderData{}, bookData{}, accountData{}, categoryData{}, dealsData{}}
+	return []dataType{entryData{appEntry}, entryData{datasetEntry}, entryData{workerpoolEntry}, chainData{}, orderData{}, bookData{}, accountData{}, categoryData{}, dealsData{}}
 }
 
 func actions() map[string]actionFunc {
 	return map[string]actionFunc{
-		"resolve": doResolve, "deploy": doDeploy, "transfer": doTransfer,
-		"sign": doSign, "publish": doPublish, "unpublish": doUnpublish, "close": doClose,
+		"resolve": doResolve, "deploy": doDeploy, "transfer": doTransfer, "change-policy": doChangePolicy,
+		"sign": doSign, "publish": doPublish, "unpublish": doUnpublish, "close": doClose, "push-secret": doPushSecret,
 	}
 }
 
@@ -143,6 +144,7 @@ type client struct {
 	poco.Chain
 	chain     *chain.Client
 	market    *market.Client
+	sms       *sms.Client // see secrets
 	images    *oci.Resolver
 	wallet    *chain.Wallet // nil when there is none: walletErr says why
 	walletErr error
@@ -157,13 +159,16 @@ type client struct {
 	fees       func(context.Context) (chain.Fees, error)       // read once
 	supply     func(context.Context) ([]market.Row, error)     // open workerpool orders of the market; read once
 
-	mu       sync.Mutex
-	owners   map[common.Address]common.Address // of entries, as read or as planned in this run
-	unborn   map[common.Address]bool           // entries that this run plans to deploy
-	listings map[string]listingFunc            // of the market, by kind and owner: read once
-	signed   map[common.Hash]string            // signatures made in this run
-	observed map[addr.Instance][]*signed       // signed orders as read in this run
-	gas      map[string]uint64                 // estimates by shape of the call
+	mu        sync.Mutex
+	owners    map[common.Address]common.Address // of entries, as read or as planned in this run
+	unborn    map[common.Address]bool           // entries that this run plans to deploy
+	contracts map[common.Address]bool           // accounts: whether they have code
+	listings  map[string]listingFunc            // of the market, by kind and owner: read once
+	signed    map[common.Hash]string            // signatures made in this run
+	observed  map[addr.Instance][]*signed       // signed orders as read in this run
+	gas       map[string]uint64                 // estimates by shape of the call
+
+	fingerprints fingerprints
 }
 
 // Open implements providers.Provider. Nothing is sent or asked.
@@ -171,7 +176,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	c := &client{
 		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
 		known: map[string]resourceType{}, data: map[string]dataType{},
-		owners: map[common.Address]common.Address{}, unborn: map[common.Address]bool{}, listings: map[string]listingFunc{},
+		owners: map[common.Address]common.Address{}, unborn: map[common.Address]bool{}, contracts: map[common.Address]bool{}, listings: map[string]listingFunc{},
 		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
@@ -479,8 +484,8 @@ func (c *client) Link(typ string, value cty.Value) string {
 		return ""
 	}
 	switch typ {
-	case "iexec_app":
-		return c.Explorer + "/app/" + object{value}.str("address")
+	case "iexec_app", "iexec_dataset", "iexec_workerpool":
+		return c.Explorer + "/" + strings.TrimPrefix(typ, "iexec_") + "/" + object{value}.str("address")
 	case "iexec_apporder":
 		if hash := (object{value}).str("order_hash"); hash != "" {
 			return c.Explorer + "/access/app/" + hash

@@ -92,3 +92,35 @@ func (c *client) registered(entry common.Address) bool {
 	defer c.mu.Unlock()
 	return !c.unborn[entry]
 }
+
+// isContract tells whether an account has code, such as a Safe. It is asked once.
+func (c *client) isContract(ctx context.Context, account common.Address) (bool, error) {
+	contracts, err := c.areContracts(ctx, []common.Address{account})
+	return err == nil && contracts[0], err
+}
+
+// areContracts is isContract for several accounts, in one request.
+func (c *client) areContracts(ctx context.Context, accounts []common.Address) ([]bool, error) {
+	var ask []common.Address
+	c.mu.Lock()
+	for _, a := range accounts {
+		if _, ok := c.contracts[a]; !ok && !slices.Contains(ask, a) {
+			ask = append(ask, a)
+		}
+	}
+	c.mu.Unlock()
+	codes, err := c.chain.Codes(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, a := range ask {
+		c.contracts[a] = len(codes[i]) > 0
+	}
+	are := make([]bool, len(accounts))
+	for i, a := range accounts {
+		are[i] = c.contracts[a]
+	}
+	return are, nil
+}

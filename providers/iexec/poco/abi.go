@@ -89,6 +89,11 @@ var (
 			fn("m_appMultiaddr", "", "bytes"), fn("m_appChecksum", "", "bytes32"), fn("m_appMREnclave", "", "bytes"))
 	})
 
+	// WorkerpoolABI is what only workerpools have.
+	WorkerpoolABI = sync.OnceValue(func() *abi.ABI {
+		return build(fn("changePolicy", "uint256 workerStakeRatio,uint256 schedulerRewardRatio"))
+	})
+
 	// TokenABI is the RLC token.
 	TokenABI = sync.OnceValue(func() *abi.ABI {
 		return build(fn("balanceOf", "address owner", "uint256"), fn("transfer", "address to,uint256 amount", "bool"),
@@ -208,6 +213,12 @@ func PackCreateWorkerpool(owner common.Address, w Workerpool) []byte {
 // PackTransfer is the call data of safeTransferFrom on the registry that holds entry.
 func PackTransfer(from, to, entry common.Address) []byte {
 	return mustPack(RegistryABI(), "safeTransferFrom", from, to, TokenID(entry))
+}
+
+// PackChangePolicy is the call data of changePolicy on a workerpool, which only its owner may send. Both are percentages, and
+// schedulerReward is at most 100.
+func PackChangePolicy(workerStake, schedulerReward *big.Int) []byte {
+	return mustPack(WorkerpoolABI(), "changePolicy", workerStake, schedulerReward)
 }
 
 // TokenID is the ERC-721 token of an entry in its registry.

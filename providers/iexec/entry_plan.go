@@ -1,0 +1,415 @@
+package iexec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/oci"
+)
+
+// Planning an entry: predict its address, look whether it is there, and then keep, adopt or deploy it. What has to be read
+// for that is read for all entries of a kind in one call.
+
+// An entryPlan is one entry on the way through plan.
+type entryPlan struct {
+	entry
+	req     providers.PlanRequest
+	d       object           // what is desired, as far as it is complete
+	fields  poco.EntryFields // nil until they matter
+	image   *oci.Image       // when the checksum was looked up
+	address common.Address
+	owner   common.Address
+	result  *providers.PlanResult
+}
+
+func (e entry) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult {
+	results := make([]providers.PlanResult, len(reqs))
+	if err := c.pin(ctx); err != nil {
+		return fail(len(reqs), providers.PlanResult{Err: err})
+	}
+	var todo []*entryPlan
+	for i, req := range reqs {
+		if req.Desired.IsNull() {
+			results[i] = providers.PlanResult{Kind: providers.Forget, Planned: req.Desired,
+				Because: []string{e.a() + " can't be deleted from the chain; it stays there without orders of this project"}}
+			continue
+		}
+		todo = append(todo, &entryPlan{entry: e, req: req, d: object{req.Desired}, result: &results[i]})
+	}
+	parallel(len(todo), 16, func(i int) { todo[i].result.Err = todo[i].desire(ctx, c) })
+	c.planEntries(ctx, e, todo)
+	c.warnOfContracts(ctx, todo)
+	return results
+}
+
+// parallel calls f for 0 to n-1 and returns when all are done; at most limit run at a time.
+func parallel(n, limit int, f func(int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, limit) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// desire completes what the configuration left out.
+func (p *entryPlan) desire(ctx context.Context, c *client) error {
+	wallet, err := c.address()
+	if err != nil && p.d.str("owner") == "" && p.req.Current.IsNull() {
+		return err
+	}
+	p.owner = wallet
+	switch {
+	case p.d.str("owner") != "":
+		p.owner = p.d.address("owner")
+	case !p.req.Current.IsNull():
+		p.owner = object{p.req.Current}.address("owner") // left out: whoever has it keeps it
+	}
+	if p.complete != nil {
+		return p.complete(ctx, c, p)
+	}
+	return nil
+}
+
+// lookUpImage completes the checksum of an app.
+func lookUpImage(ctx context.Context, c *client, p *entryPlan) error {
+	if p.d.str("checksum") != "" {
+		return nil
+	}
+	image, err := c.images.Resolve(ctx, p.d.str("multiaddr"), "")
+	if err != nil {
+		return providers.At("multiaddr", err)
+	}
+	p.image, p.d = &image, object{p.d.with(map[string]cty.Value{"checksum": cty.StringVal(image.Checksum())})}
+	return nil
+}
+
+// planEntries decides on the entries whose fields are complete; what it needs from the chain it reads in one call.
+func (c *client) planEntries(ctx context.Context, e entry, todo []*entryPlan) {
+	registry, err := c.registryOf(ctx, e.kind)
+	if err != nil {
+		for _, p := range todo {
+			p.result.Err = err
+		}
+		return
+	}
+	var lookup []*entryPlan
+	for _, p := range todo {
+		if p.result.Err != nil {
+			continue
+		}
+		var same bool
+		if same, p.result.Err = p.sameFields(); p.result.Err != nil {
+			continue
+		}
+		if same {
+			p.address = object{p.req.Current}.address("address")
+			p.keep(ctx, c)
+			continue
+		}
+		// A new entry is the wallet's or the configured owner's; who had the old one doesn't matter.
+		if p.d.str("owner") == "" {
+			if p.owner, p.result.Err = c.address(); p.result.Err != nil {
+				continue
+			}
+		}
+		p.address = e.kind.Address(registry, p.owner, p.fields)
+		lookup = append(lookup, p)
+	}
+	addresses := make([]common.Address, len(lookup))
+	for i, p := range lookup {
+		addresses[i] = p.address
+	}
+	owners, err := c.ownersOf(ctx, e.kind, addresses)
+	if err != nil {
+		for _, p := range lookup {
+			p.result.Err = err
+		}
+		return
+	}
+	var there []*entryPlan
+	for i, p := range lookup {
+		p.begin()
+		if owners[i] != (common.Address{}) {
+			there = append(there, p)
+			c.rememberOwner(p.address, owners[i])
+		} else {
+			p.deploy(ctx, c, registry)
+		}
+	}
+	c.foundAll(ctx, e, there)
+}
+
+// sameFields reports whether the desired fields are those of the entry that is there, so that it has the same address. If
+// not, the fields are made.
+func (p *entryPlan) sameFields() (bool, error) {
+	if !p.req.Current.IsNull() && !slices.ContainsFunc(p.kind.Fields, func(f poco.Field) bool {
+		return p.d.str(f.Name) != (object{p.req.Current}).str(f.Name)
+	}) {
+		return true, nil
+	}
+	var err error
+	if p.fields, err = p.fieldsOf(p.d); err != nil || p.req.Current.IsNull() {
+		return false, err
+	}
+	now, err := p.fieldsOf(object{p.req.Current}) // other text may be the same bytes
+	return err == nil && slices.EqualFunc(p.fields, now, bytes.Equal), nil
+}
+
+// set completes the planned value; current is what is there of policies that the configuration leaves out.
+func (p *entryPlan) set(first common.Address, current object) {
+	attrs := map[string]cty.Value{"owner": cty.StringVal(p.owner.Hex()), "address": cty.StringVal(p.address.Hex()), "first_owner": cty.StringVal(first.Hex())}
+	for _, y := range p.policies {
+		if p.d.num(y.Name) == nil {
+			attrs[y.Name] = bigNumber(y.of(current))
+		}
+	}
+	p.result.Planned = p.d.with(attrs)
+}
+
+// of is the policy of an object; of a null one, what the contract begins with.
+func (y policy) of(current object) *big.Int {
+	if n := current.num(y.Name); n != nil {
+		return n
+	}
+	return big.NewInt(y.initial)
+}
+
+// keep plans an entry that is there and has the desired fields; only its owner and its policies may differ, and the text of
+// its fields.
+func (p *entryPlan) keep(ctx context.Context, c *client) {
+	current := object{p.req.Current}
+	from := current.address("owner")
+	p.result.Kind, p.result.Planned = providers.NoOp, p.req.Current
+	c.rememberOwner(p.address, p.owner)
+	if p.req.Replace {
+		p.result.Err = fmt.Errorf("%s can't be replaced by the same %s: its address is made from its fields, so the same fields are the same %s. Change a field instead", p.a(), p.kind.Noun, p.kind.Noun)
+		return
+	}
+	if p.image != nil {
+		p.result.Expect = []providers.Precondition{p.image.Precondition()}
+	}
+	after := p.changePolicies(ctx, c, current, from, nil)
+	p.transfer(ctx, c, from, after)
+	if p.result.Err == nil && (p.result.Actions != nil || p.fields != nil) {
+		p.result.Kind = providers.Update
+		p.set(current.address("first_owner"), current)
+	}
+}
+
+// changePolicies plans that the policies become those desired, after some of the actions, and returns the actions that end it.
+func (p *entryPlan) changePolicies(ctx context.Context, c *client, current object, owner common.Address, after []int) []int {
+	var want []*big.Int
+	var changed []string
+	for _, y := range p.policies {
+		is, wanted := y.of(current), p.d.num(y.Name)
+		if wanted != nil && wanted.Cmp(is) != 0 {
+			changed = append(changed, y.Name)
+			is = wanted
+		}
+		want = append(want, is)
+	}
+	if changed == nil || p.result.Err != nil {
+		return after
+	}
+	wallet, err := c.address()
+	switch {
+	case err != nil:
+		p.result.Err = err
+		return after
+	case owner != wallet:
+		p.result.Err = providers.At(changed[0], fmt.Errorf("only its owner %s can change it, and the wallet is %s: leave it out, or use that wallet", owner, wallet))
+		return after
+	}
+	var terms []string
+	payload := policyPayload{Kind: p.kind.Noun, Address: p.address, Policies: map[string]string{}, Data: poco.PackChangePolicy(want[0], want[1])}
+	for i, y := range p.policies {
+		terms = append(terms, fmt.Sprintf("%s = %s", y.Name, want[i]))
+		payload.Policies[y.Name] = want[i].String()
+	}
+	a := providers.Action{Kind: "change-policy", After: after, Payload: marshal(payload), Cost: c.cost(ctx, 50_000),
+		Summary: fmt.Sprintf("change the policy of %s %s: %s", p.kind.Noun, p.address, strings.Join(terms, ", "))}
+	if len(p.result.Actions) == 0 { // else the entry is made first
+		a.Expect = []providers.Precondition{ownerPrecondition(p.kind, p.address, owner)}
+	}
+	p.result.Actions = append(p.result.Actions, a)
+	return []int{len(p.result.Actions) - 1}
+}
+
+// transfer plans that the owner becomes the one desired.
+func (p *entryPlan) transfer(ctx context.Context, c *client, from common.Address, after []int) {
+	if from == p.owner || p.result.Err != nil {
+		return
+	}
+	wallet, err := c.address()
+	if err != nil {
+		p.result.Err = err
+		return
+	}
+	if from != wallet {
+		p.result.Err = providers.At("owner", fmt.Errorf("only its owner %s can transfer the %s to %s, and the wallet is %s: write owner = \"%s\", or use that wallet", from, p.kind.Noun, p.owner, wallet, from))
+		return
+	}
+	p.result.Actions = append(p.result.Actions, providers.Action{
+		Kind: "transfer", Summary: fmt.Sprintf("transfer %s %s to %s", p.kind.Noun, p.address, p.owner), After: after,
+		Payload: marshal(transferPayload{Kind: p.kind.Noun, Address: p.address, From: from, To: p.owner}),
+		Cost:    c.cost(ctx, 60_000), Expect: []providers.Precondition{ownerPrecondition(p.kind, p.address, from)},
+	})
+	p.result.Notices = append(p.result.Notices, providers.Notice{Level: providers.Warning, Attr: "owner",
+		Summary: "the transfer ends every order of this " + p.kind.Noun + " that " + from.Hex() + " signed"})
+}
+
+// begin plans an entry that the state doesn't know, or that takes the place of another.
+func (p *entryPlan) begin() {
+	r := p.result
+	if p.warnings != nil {
+		p.warnings(p, func(attr, format string, args ...any) {
+			r.Notices = append(r.Notices, providers.Notice{Level: providers.Warning, Attr: attr, Summary: fmt.Sprintf(format, args...)})
+		})
+	}
+	r.Kind = providers.Create
+	switch {
+	case !p.req.Current.IsNull():
+		r.Kind = providers.Replace
+	case !p.req.Prior.IsNull():
+		r.Because = []string{"it no longer exists on the chain"}
+	}
+}
+
+// deploy plans an entry that isn't registered.
+func (p *entryPlan) deploy(ctx context.Context, c *client, registry common.Address) {
+	r := p.result
+	unset := object{cty.NullVal(p.req.Desired.Type())}
+	p.set(p.owner, unset)
+	c.rememberOwner(p.address, p.owner)
+	c.mu.Lock()
+	c.unborn[p.address] = true
+	c.mu.Unlock()
+	after := []int(nil)
+	if p.image != nil {
+		r.Actions = append(r.Actions, p.image.VerifyAction())
+		after = []int{0}
+	}
+	data := p.kind.PackCreate(p.owner, p.fields)
+	from, err := c.address()
+	if err != nil {
+		r.Err = err
+		return
+	}
+	gas := c.estimate(ctx, fmt.Sprintf("%s/%d", p.kind.Create, len(data)), chain.Msg{From: from, To: registry, Data: data}, p.gas)
+	fields := make(map[string]string, len(p.fields))
+	for _, f := range p.kind.Fields {
+		fields[f.Name] = p.d.str(f.Name)
+	}
+	r.Actions = append(r.Actions, providers.Action{
+		Kind: "deploy", Summary: fmt.Sprintf("deploy %s %s", p.kind.Noun, p.address), After: after,
+		Payload: marshal(deployPayload{Kind: p.kind.Noun, Address: p.address, Owner: p.owner, Fields: fields, Registry: registry, Data: data}),
+		Cost:    c.cost(ctx, gas),
+	})
+	p.changePolicies(ctx, c, unset, p.owner, []int{len(r.Actions) - 1})
+}
+
+// foundAll plans entries that are registered already, though the state doesn't know them.
+func (c *client) foundAll(ctx context.Context, e entry, there []*entryPlan) {
+	addresses := make([]common.Address, len(there))
+	for i, p := range there {
+		addresses[i] = p.address
+	}
+	policies, err := c.policiesOf(ctx, e, addresses)
+	for i, p := range there {
+		if err != nil {
+			p.result.Err = err
+			continue
+		}
+		p.found(ctx, c, policies[i])
+	}
+}
+
+func (p *entryPlan) found(ctx context.Context, c *client, policies map[string]cty.Value) {
+	r := p.result
+	if owner, _ := c.ownerOf(p.address); owner != p.owner {
+		r.Err = providers.At("owner", fmt.Errorf("%s %s exists, made by %s, and now belongs to %s: it was transferred away. Change a field to make another %s, or manage it with its owner's wallet", p.kind.Noun, p.address, p.owner, owner, p.kind.Noun))
+		return
+	}
+	if p.image != nil {
+		r.Expect = []providers.Precondition{p.image.Precondition()}
+	}
+	current := p.d
+	if policies != nil {
+		current = object{p.d.with(policies)}
+	}
+	p.set(p.owner, current)
+	if r.Kind == providers.Replace {
+		r.Because = append(r.Because, fmt.Sprintf("%s %s has these fields and exists already: nothing is deployed", p.kind.Noun, p.address))
+	} else {
+		r.Kind, r.Because = providers.Adopt, []string{"it is registered on the chain already"}
+		r.Found = object{r.Planned}.with(policies)
+	}
+	p.changePolicies(ctx, c, current, p.owner, nil)
+}
+
+// warnOfContracts tells what an owner that is a contract, such as a Safe, means for the orders of entries that become its.
+func (c *client) warnOfContracts(ctx context.Context, todo []*entryPlan) {
+	var becoming []*entryPlan
+	var owners []common.Address
+	for _, p := range todo {
+		if wallet, _ := c.address(); p.result.Err == nil && p.result.Kind != providers.NoOp && p.owner != wallet {
+			becoming, owners = append(becoming, p), append(owners, p.owner)
+		}
+	}
+	contracts, err := c.areContracts(ctx, owners)
+	for i, p := range becoming {
+		switch {
+		case err != nil:
+			p.result.Err = errors.Join(p.result.Err, err)
+		case contracts[i]:
+			p.result.Notices = append(p.result.Notices, providers.Notice{Level: providers.Warning, Attr: "owner",
+				Summary: fmt.Sprintf("%s is a contract: it can presign orders of this %s on chain, but the market takes only orders that are signed with the owner's key, and will not show them", p.owner, p.kind.Noun)})
+		}
+	}
+}
+
+func appWarnings(p *entryPlan, warn func(attr, format string, args ...any)) {
+	ref := p.d.str("multiaddr")
+	last := ref[strings.LastIndex(ref, "/")+1:]
+	switch _, tag, tagged := strings.Cut(last, ":"); {
+	case strings.Contains(ref, "@"):
+		warn("multiaddr", "workers can't pull %s: they need a tag, and don't understand digests (name:tag, without @sha256:…)", ref)
+	case !tagged:
+		warn("multiaddr", "workers can't pull %s: it has no tag, and they don't add :latest", ref)
+	case tag == "latest":
+		warn("multiaddr", "the tag latest moves: what workers run may not be what the checksum says. Use a tag of its own for each release")
+	}
+	if p.d.str("mrenclave") != "" {
+		warn("mrenclave", "today's clients refuse apps with an mrenclave")
+	}
+}
+
+func datasetWarnings(p *entryPlan, warn func(attr, format string, args ...any)) {
+	place := p.d.str("multiaddr")
+	if scheme, _, ok := strings.Cut(place, "://"); !ok && !strings.HasPrefix(place, "/ipfs/") && !strings.HasPrefix(place, "/p2p/") {
+		warn("multiaddr", "workers can't download %s: it is neither a URL nor /ipfs/<cid>", place)
+	} else if ok && scheme != "http" && scheme != "https" {
+		warn("multiaddr", "workers may be unable to download %s: they know http, https and /ipfs/<cid>", place)
+	}
+	if common.HexToHash(p.d.str("checksum")) == (common.Hash{}) {
+		warn("checksum", "with a checksum of zero nobody can tell whether the file that is downloaded is the right one")
+	}
+}
