@@ -1,7 +1,6 @@
 package iexec
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -111,7 +110,7 @@ func (c *client) viewEntries(ctx context.Context, kinds []*poco.EntryKind, addre
 	}
 	found := make([]providers.Found, len(views))
 	for i, data := range views {
-		if found[i], err = c.foundEntry(kinds[i], addresses[i], data); err != nil {
+		if found[i], err = foundEntry(kinds[i], addresses[i], data); err != nil {
 			return nil, err
 		}
 	}
@@ -121,22 +120,39 @@ func (c *client) viewEntries(ctx context.Context, kinds []*poco.EntryKind, addre
 	return found, nil
 }
 
-// foundEntry is an entry as the hub's view has it.
-func (c *client) foundEntry(k *poco.EntryKind, address common.Address, view []byte) (providers.Found, error) {
-	owner, fields, _, err := k.UnpackView(view)
-	if err != nil {
+// foundEntry is an entry as the hub's view has it. Policies are left out where they are as the contract set them.
+func foundEntry(k *poco.EntryKind, address common.Address, view []byte) (providers.Found, error) {
+	v := &entryView{}
+	var err error
+	if v.owner, v.fields, v.more, err = k.UnpackView(view); err != nil {
 		return providers.Found{}, fmt.Errorf("read %s %s: %w", k.Noun, address, err)
 	}
-	attrs := map[string]cty.Value{"address": cty.StringVal(address.Hex()), "owner": cty.StringVal(owner.Hex())}
-	for i, f := range k.Fields {
-		if f.Type == "bytes32" {
-			attrs[f.Name] = cty.StringVal(common.BytesToHash(fields[i]).Hex())
-		} else {
-			attrs[f.Name] = cty.StringVal(string(bytes.ToValidUTF8(fields[i], []byte("\uFFFD"))))
+	attrs, odd := v.attrs(k, address)
+	for _, p := range entryOf(k).policies {
+		if n, ok := v.more[p.view].(*big.Int); ok && n.IsInt64() && n.Int64() == p.initial {
+			delete(attrs, p.Name)
 		}
 	}
-	typ := "iexec_" + k.Noun
-	return providers.Found{Type: typ, ID: address.Hex(), Name: attrs[k.Fields[0].Name].AsString(), Value: complete(tables().Resources[typ], attrs)}, nil
+	table := tables().Resources[entryOf(k).typ()]
+	found := providers.Found{Type: table.Type, ID: address.Hex(), Name: attrs[k.Fields[0].Name].AsString(), Value: complete(table, attrs)}
+	if err := cmp.Or(odd, writable(table, attrs)); err != nil {
+		found.Inactive = fmt.Sprintf("No configuration can describe %s %s: %s.", k.Noun, address, err)
+	}
+	return found, nil
+}
+
+// writable says why a configuration can't have these attributes: contracts take what the SDK and we don't, such as no name.
+func writable(t *schema.Table, attrs map[string]cty.Value) error {
+	for _, a := range t.Attrs {
+		v, ok := attrs[a.Name]
+		if !ok || !a.Mode.Settable() || a.Parse == nil {
+			continue
+		}
+		if _, err := a.Parse(v); err != nil {
+			return fmt.Errorf("%s: %w", a.Name, err)
+		}
+	}
+	return nil
 }
 
 // complete is an object of the table with some attributes set; the rest is null.
@@ -168,8 +184,7 @@ func (c *client) ordersOpenOf(ctx context.Context, owner common.Address) ([]prov
 
 // foundOrder is an order as the resource that manages it.
 func foundOrder(k *poco.Kind, hash common.Hash, body poco.Order) providers.Found {
-	typ := "iexec_" + k.Noun
-	table := tables().Resources[typ]
+	table := tables().Resources[orderOf(k).typ()]
 	attrs := map[string]cty.Value{}
 	refers := []providers.Reference{{Attr: k.Resource, To: body[k.Resource], Of: "address"}}
 	for _, f := range k.Fields {
@@ -177,18 +192,20 @@ func foundOrder(k *poco.Kind, hash common.Hash, body poco.Order) providers.Found
 		if !a.Mode.Settable() {
 			continue
 		}
-		switch a.Type {
-		case cty.Number:
-			n, _ := new(big.Int).SetString(body[f.Name], 10)
-			attrs[f.Name] = bigNumber(n)
-		default:
+		if f.Type == "uint256" {
+			attrs[f.Name] = bigNumber(number(body[f.Name]))
+		} else {
 			attrs[f.Name] = cty.StringVal(body[f.Name])
 		}
 		if f.Type == "address" && f.Name != k.Resource && body[f.Name] != (common.Address{}).Hex() {
 			refers = append(refers, providers.Reference{Attr: f.Name, To: body[f.Name], Of: "address"})
 		}
 	}
-	return providers.Found{Type: typ, ID: hash.Hex(), Refers: refers, Value: complete(table, attrs)}
+	found := providers.Found{Type: table.Type, ID: hash.Hex(), Refers: refers, Value: complete(table, attrs)}
+	if err := writable(table, attrs); err != nil {
+		found.Inactive = fmt.Sprintf("No configuration can describe %s %s: %s.", k.Noun, hash, err)
+	}
+	return found
 }
 
 var _ providers.Discoverer = (*client)(nil)
