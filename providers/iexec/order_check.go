@@ -22,6 +22,9 @@ import (
 // marketMax is the largest number that the market accepts.
 var marketMax = new(big.Int).SetUint64(1<<53 - 1)
 
+// maxAsked is for how many requests the market is asked what is offered: it doesn't take many questions a minute.
+const maxAsked = 10
+
 // bulkVolume is the volume from which a free dataset can be used in bulk. Source: the market API's datasetorderModel.
 var bulkVolume = new(big.Int).SetUint64(1<<53 - 2)
 
@@ -58,6 +61,11 @@ func (c *client) checkOffers(ctx context.Context, o order, open []*orderPlan) {
 		p.checkStake(facts.stake)
 		p.checkParties(parties)
 		p.checkSupply(supply)
+	}
+	if o.kind == poco.RequestOrder {
+		for _, p := range open[:min(len(open), maxAsked)] {
+			p.checkOffered(ctx)
+		}
 	}
 }
 
@@ -143,6 +151,9 @@ func (c *client) partiesOf(ctx context.Context, o order, open []*orderPlan) (map
 			return nil, err
 		}
 		for i, a := range entries {
+			if owners[i] != (common.Address{}) {
+				c.rememberOwner(a, owners[i])
+			}
 			if owners[i] != (common.Address{}) || !c.registered(a) {
 				there[a] = true
 			} else if y.group {
@@ -204,6 +215,36 @@ func (p *orderPlan) checkSupply(supply []market.Row) {
 	if !slices.ContainsFunc(supply, func(r market.Row) bool { return fits(r) && p.next.fitsWorkerpool(r.Order) }) {
 		p.notice(providers.Warning, "workerpoolmaxprice", "none of the market's %d workerpool orders fits: category %s, trust %s, at most %s", len(supply),
 			p.next.body["category"], p.next.body["trust"], poco.FormatAmount(number(p.next.body["workerpoolmaxprice"])))
+	}
+}
+
+// checkOffered warns of a request that the market refuses because no published order of its app, or dataset, fits. What the
+// wallet sells itself may be in the same plan, so nothing is said of that. Source: market API, services/order.js.
+func (p *orderPlan) checkOffered(ctx context.Context) {
+	body := p.next.body
+	for _, k := range []*poco.Kind{poco.AppOrder, poco.DatasetOrder} {
+		resource := body[k.Resource]
+		if owner, ok := p.c.ownerOf(common.HexToAddress(resource)); resource == zeroAddress || !ok || owner == p.c.wallet.Address() {
+			continue
+		}
+		filter := url.Values{}
+		for _, name := range []string{"app", "dataset", "workerpool", "requester"} {
+			filter.Set(name, body[name])
+		}
+		if tee := common.HexToHash(body["tag"])[31] & 1; k == poco.AppOrder && tee == 1 {
+			filter.Set("minTag", common.BigToHash(big.NewInt(1)).Hex())
+		}
+		rows, err := p.c.market.Query(ctx, k, filter, 1)
+		if err != nil {
+			continue
+		}
+		attr := k.Resource + "maxprice"
+		switch {
+		case len(rows) == 0:
+			p.notice(providers.Warning, k.Resource, "the market refuses this request: it has no %s for %s %s that fits", k.Noun, k.Resource, resource)
+		case lower(body[attr], rows[0].Order[k.Price]):
+			p.notice(providers.Warning, attr, "the market refuses this request: the cheapest %s for %s %s that fits is at %s", k.Noun, k.Resource, resource, poco.FormatAmount(number(rows[0].Order[k.Price])))
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) 
 	}
 	lost := false
 	for _, p := range todo {
-		p.result.Err = providers.At(o.kind.Resource, p.checkSigner(wallet))
+		p.result.Err = providers.At(o.kind.Resource, p.checkSigner(ctx, wallet))
 		lost = lost || p.req.Prior.IsNull()
 	}
 	if !lost {
@@ -76,7 +76,7 @@ func (c *client) learnOwners(ctx context.Context, k *poco.EntryKind, entries []c
 }
 
 // checkSigner tells why an order that the wallet signs would not be valid.
-func (p *orderPlan) checkSigner(wallet common.Address) error {
+func (p *orderPlan) checkSigner(ctx context.Context, wallet common.Address) error {
 	e, a := p.kind.Entry(), common.HexToAddress(p.terms[p.kind.Resource])
 	if e == nil {
 		if a != wallet {
@@ -89,13 +89,20 @@ func (p *orderPlan) checkSigner(wallet common.Address) error {
 		}
 		return nil
 	}
-	switch owner, ok := p.c.ownerOf(a); {
+	owner, ok := p.c.ownerOf(a)
+	switch {
 	case !ok:
-		return fmt.Errorf("no %s is registered at %s, and this configuration doesn't deploy one there: refer to iexec_%s.NAME.address, or correct the address", e.Noun, a, e.Noun)
-	case owner != wallet:
-		return fmt.Errorf("%s %s belongs to %s, and only its owner's orders are valid, but the wallet is %s: use the owner's wallet", e.Noun, a, owner, wallet)
+		return fmt.Errorf("%w (nor does this configuration deploy one there): refer to iexec_%s.NAME.address, or correct the address", p.c.notThere(ctx, e, a), e.Noun)
+	case owner == wallet:
+		return nil
 	}
-	return nil
+	advice := "use the owner's wallet"
+	if contract, err := p.c.isContract(ctx, owner); err != nil {
+		return err
+	} else if contract {
+		advice = fmt.Sprintf("that owner is a contract, such as a Safe, which can presign orders on chain (the hub's %s with operation SIGN), but the market doesn't take orders of contracts", p.kind.ManageMethod())
+	}
+	return fmt.Errorf("%s %s belongs to %s, and only its owner's orders are valid, but the wallet is %s: %s", e.Noun, a, owner, wallet, advice)
 }
 
 // recognise finds, among the open orders of the same index, those that this resource signed: their salt tells.

@@ -206,10 +206,19 @@ func TestUnmatchable(t *testing.T) {
 	dataset, workerpool := data.Address(info.DatasetRegistry, owner.Address), pool.Address(info.WorkerpoolRegistry, owner.Address)
 	// A contract that answers every call with true: a group that everybody is a member of.
 	group := w.transact(nil, common.FromHex("600a600c600039600a6000f3"+"600160005260206000f3"))
+	safe := poco.App{Name: "safe's", Type: "DOCKER", Multiaddr: []byte("x"), Checksum: common.Hash{1}}
+	w.transact(&info.AppRegistry, poco.PackCreateApp(group, safe))
+	safes := safe.Address(info.AppRegistry, group)
 	supply := poco.WorkerpoolOrder.Zero()
 	supply["workerpool"], supply["volume"], supply["tag"], supply["workerpoolprice"] = workerpool.Hex(), "5", common.BigToHash(big.NewInt(9)).Hex(), "0"
 	offered := nettest.Sign(t, owner, poco.WorkerpoolOrder, supply)
 	if _, err := w.market.Publish(t.Context(), poco.WorkerpoolOrder, offered.Order, fmt.Sprintf("%#x", offered.Sign), chain.NewKeySigner(owner.Key)); err != nil {
+		t.Fatal(err)
+	}
+
+	dear := nettest.CreateApp(t, w.net, other, poco.App{Name: "dear", Type: "DOCKER", Multiaddr: []byte("x"), Checksum: common.Hash{1}})
+	offered = nettest.Sign(t, other, poco.AppOrder, nettest.AppOrder(dear, 7, 5))
+	if _, err := w.market.Publish(t.Context(), poco.AppOrder, offered.Order, fmt.Sprintf("%#x", offered.Sign), chain.NewKeySigner(other.Key)); err != nil {
 		t.Fatal(err)
 	}
 
@@ -220,7 +229,8 @@ func TestUnmatchable(t *testing.T) {
 	}{
 		{"fine", "apporder", app + "appprice = 1\nvolume = 1", ""},
 		{"foreign app", "apporder", fmt.Sprintf("app = %q\nappprice = 1\nvolume = 1", theirs), "belongs to " + other.Address.Hex() + ", and only its owner's orders are valid"},
-		{"dataset as app", "apporder", fmt.Sprintf("app = %q\nappprice = 1\nvolume = 1", dataset), "no app is registered at"},
+		{"dataset as app", "apporder", fmt.Sprintf("app = %q\nappprice = 1\nvolume = 1", dataset), "there is no app at " + dataset.Hex() + " on chain 31337; it is a dataset"},
+		{"app of a contract", "apporder", fmt.Sprintf("app = %q\nappprice = 1\nvolume = 1", safes), "can presign orders on chain (the hub's manageAppOrder with operation SIGN), but the market doesn't take orders of contracts"},
 		{"price", "apporder", app + "appprice = 9007199254740992\nvolume = 1", "warning appprice: the market refuses prices and volumes above 9007199254740991"},
 		{"volume", "apporder", app + "appprice = 1\nvolume = 9007199254740992", "warning volume: the market refuses"},
 		{"restricted to nothing", "apporder", app + fmt.Sprintf("appprice = 1\nvolume = 1\ndatasetrestrict = %q", other.Address),
@@ -239,6 +249,10 @@ func TestUnmatchable(t *testing.T) {
 		{"cost", "requestorder", app + "appmaxprice = 1\nworkerpoolmaxprice = \"1 RLC\"\nvolume = 2\ncategory = 0",
 			"warning volume: the market refuses this order unless 2.000000002 RLC more are staked: 2 tasks cost up to 2.000000002 RLC"},
 		{"no such supply", "requestorder", app + "appmaxprice = 0\nworkerpoolmaxprice = 0\nvolume = 1\ncategory = 2", "none of the market's 1 workerpool orders fits: category 2"},
+		{"no offer", "requestorder", fmt.Sprintf("app = %q\nappmaxprice = 0\nworkerpoolmaxprice = 0\nvolume = 1\ncategory = 0", theirs),
+			"warning app: the market refuses this request: it has no apporder for app " + theirs.Hex() + " that fits"},
+		{"offer too dear", "requestorder", fmt.Sprintf("app = %q\nappmaxprice = 0\nworkerpoolmaxprice = 0\nvolume = 1\ncategory = 0", dear),
+			"warning appmaxprice: the market refuses this request: the cheapest apporder for app " + dear.Hex() + " that fits is at 7 nRLC"},
 		{"somebody else's request", "requestorder", app + fmt.Sprintf("appmaxprice = 0\nworkerpoolmaxprice = 0\nvolume = 1\ncategory = 0\nrequester = %q", other.Address),
 			"a request is signed by its requester, " + other.Address.Hex()},
 		{"request for nothing", "requestorder", fmt.Sprintf("app = %q\nappmaxprice = 0\nworkerpoolmaxprice = 0\nvolume = 1\ncategory = 0", dataset), "nobody can match this order: no app is registered at " + dataset.Hex()},
