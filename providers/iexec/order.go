@@ -52,7 +52,7 @@ const (
 
 func (o order) table() *schema.Table {
 	units := o.unit + "s"
-	t := &schema.Table{Type: o.typ(), Doc: o.doc(), Example: o.example}
+	t := &schema.Table{Type: o.typ(), Doc: o.doc(), Example: o.example, Removals: []schema.Removal{schema.RemoveUnpublish}}
 	for _, term := range o.terms {
 		t.Attrs = append(t.Attrs, term.Attr)
 	}

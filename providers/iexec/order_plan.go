@@ -1,6 +1,7 @@
 package iexec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
@@ -351,14 +353,22 @@ func (p *orderPlan) exposures(d *decision) {
 	}
 }
 
+// ending is how the resource's orders end, in the words of on_destroy: as a removed block says, or as the resource said.
+func (p *orderPlan) ending() string {
+	switch how := p.req.Removal; how {
+	case schema.RemoveDefault:
+		return cmp.Or(object{p.req.Prior}.str("on_destroy"), "close")
+	case schema.RemoveForget:
+		return "keep"
+	default:
+		return string(how)
+	}
+}
+
 // withdrawAll plans the end of the resource.
 func (p *orderPlan) withdrawAll(ctx context.Context) {
 	r := p.result
-	prior := object{p.req.Prior}
-	how := prior.str("on_destroy")
-	if how == "" {
-		how = "close"
-	}
+	how := p.ending()
 	r.Kind, r.Planned = providers.Delete, p.req.Desired
 	b := &actionList{p: p, ctx: ctx}
 	for _, s := range p.c.ordersOf(p.req) {
