@@ -157,11 +157,15 @@ func (s *clefSigner) SignTx(ctx context.Context, tx *types.Transaction, chainID 
 	} else {
 		args.MaxFeePerGas, args.MaxPriorityFeePerGas = (*hexutil.Big)(tx.GasFeeCap()), (*hexutil.Big)(tx.GasTipCap())
 	}
+	var signature *string // clef refuses call data that it can't explain
+	if text := poco.Signature(tx.Data()); text != "" {
+		signature = &text
+	}
 	what := fmt.Sprintf("the signature of a transaction to %s with nonce %d", tx.To(), tx.Nonce())
 	var answer struct {
 		Raw hexutil.Bytes `json:"raw"`
 	}
-	if err := s.call(ctx, what, &answer, "account_signTransaction", args); err != nil {
+	if err := s.call(ctx, what, &answer, "account_signTransaction", args, signature); err != nil {
 		return nil, err
 	}
 	signed := new(types.Transaction)
