@@ -38,6 +38,9 @@ func (p *Plan) String() string {
 		if len(a.After) > 0 {
 			fmt.Fprintf(&out, " after %s", strings.Trim(fmt.Sprint(a.After), "[]"))
 		}
+		if a.Group != 0 {
+			fmt.Fprintf(&out, " group %d", a.Group)
+		}
 		out.WriteByte('\n')
 	}
 	for _, o := range p.Outputs {

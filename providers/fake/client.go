@@ -226,6 +226,24 @@ func (c *client) Do(ctx context.Context, req providers.DoRequest) (json.RawMessa
 	return nil, nil
 }
 
+// Batch implements providers.Batcher: what is deleted is deleted together, one after the other.
+func (c *client) Batch(_ context.Context, actions []*providers.Action) ([][]int, []providers.Notice) {
+	all := make([]int, len(actions))
+	for i := range all {
+		all[i] = i
+	}
+	return [][]int{all}, nil
+}
+
+// DoBatch implements providers.Batcher.
+func (c *client) DoBatch(ctx context.Context, reqs []providers.DoRequest) []providers.DoResult {
+	results := make([]providers.DoResult, len(reqs))
+	for i, req := range reqs {
+		results[i].Patch, results[i].Err = c.Do(ctx, req)
+	}
+	return results
+}
+
 // make makes an effect, noted before and settled after. When it is not certain what became of it the note stays.
 func (c *client) make(ctx context.Context, req providers.DoRequest, r request) error {
 	if r.Op == OpCreate {

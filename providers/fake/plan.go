@@ -129,5 +129,9 @@ func wantedID(req providers.PlanRequest, known map[string]Thing, kind, base stri
 }
 
 func action(r request) providers.Action {
-	return providers.Action{Kind: r.Op, Summary: r.Op + " " + r.ID, Payload: marshal(r), Cost: providers.Cost{Requests: 1}}
+	a := providers.Action{Kind: r.Op, Summary: r.Op + " " + r.ID, Payload: marshal(r), Cost: providers.Cost{Requests: 1}}
+	if r.Op == OpDelete {
+		a.Batch = r.Op
+	}
+	return a
 }
