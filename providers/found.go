@@ -46,7 +46,6 @@ type FoundProvider struct {
 	// Config is of the provider's table; what isn't to be written is null.
 	Config  cty.Value
 	Secrets []SecretSetting
-	Comment string // stands above it, or ""
 }
 
 // SecretSetting is an attribute that must come from a sensitive variable, as the project had a secret in it.

@@ -28,7 +28,7 @@ var findings = []struct {
 	heading string
 }{
 	{providers.Unverified, "Not verified"},
-	{providers.Differs, "Files and chain disagree; the chain wins"},
+	{providers.Differs, "Where the project disagrees with what is there, or with itself"},
 	{providers.Exposed, "Still usable by others"},
 	{providers.NotWritten, "Not written as resources"},
 	{providers.DeadChain, "Chains that are gone"},
