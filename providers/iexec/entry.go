@@ -259,7 +259,7 @@ func (e entry) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 			results[i].Current = cty.NullVal(r.Prior.Type())
 			continue
 		}
-		c.rememberOwner(addresses[i], owners[i])
+		c.rememberOwner(e.kind, addresses[i], owners[i])
 		changed := policies[0]
 		policies = policies[1:]
 		was := object{r.Prior}.address("owner")

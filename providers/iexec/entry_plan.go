@@ -149,7 +149,7 @@ func (c *client) planEntries(ctx context.Context, e entry, todo []*entryPlan) {
 		p.begin()
 		if owners[i] != (common.Address{}) {
 			there = append(there, p)
-			c.rememberOwner(p.address, owners[i])
+			c.rememberOwner(e.kind, p.address, owners[i])
 		} else {
 			p.deploy(ctx, c, registry)
 		}
@@ -174,8 +174,8 @@ func (p *entryPlan) sameFields() (bool, error) {
 }
 
 // set completes the planned value; current is what is there of policies that the configuration leaves out.
-func (p *entryPlan) set(first common.Address, current object) {
-	attrs := map[string]cty.Value{"owner": cty.StringVal(p.owner.Hex()), "address": cty.StringVal(p.address.Hex()), "first_owner": cty.StringVal(first.Hex())}
+func (p *entryPlan) set(first cty.Value, current object) {
+	attrs := map[string]cty.Value{"owner": cty.StringVal(p.owner.Hex()), "address": cty.StringVal(p.address.Hex()), "first_owner": first}
 	for _, y := range p.policies {
 		if p.d.num(y.Name) == nil {
 			attrs[y.Name] = bigNumber(y.of(current))
@@ -198,7 +198,7 @@ func (p *entryPlan) keep(ctx context.Context, c *client) {
 	current := object{p.req.Current}
 	from := current.address("owner")
 	p.result.Kind, p.result.Planned = providers.NoOp, p.req.Current
-	c.rememberOwner(p.address, p.owner)
+	c.rememberOwner(p.kind, p.address, p.owner)
 	if p.req.Replace {
 		p.result.Err = fmt.Errorf("%s can't be replaced by the same %s: its address is made from its fields, so the same fields are the same %s. Change a field instead", p.a(), p.kind.Noun, p.kind.Noun)
 		return
@@ -210,7 +210,7 @@ func (p *entryPlan) keep(ctx context.Context, c *client) {
 	p.transfer(ctx, c, from, after)
 	if p.result.Err == nil && (p.result.Actions != nil || p.fields != nil) {
 		p.result.Kind = providers.Update
-		p.set(current.address("first_owner"), current)
+		p.set(current.v.GetAttr("first_owner"), current)
 	}
 }
 
@@ -297,8 +297,8 @@ func (p *entryPlan) begin() {
 func (p *entryPlan) deploy(ctx context.Context, c *client, registry common.Address) {
 	r := p.result
 	unset := object{cty.NullVal(p.req.Desired.Type())}
-	p.set(p.owner, unset)
-	c.rememberOwner(p.address, p.owner)
+	p.set(cty.StringVal(p.owner.Hex()), unset)
+	c.rememberOwner(p.kind, p.address, p.owner)
 	c.mu.Lock()
 	c.unborn[p.address] = true
 	c.mu.Unlock()
@@ -344,7 +344,7 @@ func (c *client) foundAll(ctx context.Context, e entry, there []*entryPlan) {
 
 func (p *entryPlan) found(ctx context.Context, c *client, policies map[string]cty.Value) {
 	r := p.result
-	if owner, _ := c.ownerOf(p.address); owner != p.owner {
+	if owner, _ := c.ownerOf(p.kind, p.address); owner != p.owner {
 		r.Err = providers.At("owner", fmt.Errorf("%s %s exists, made by %s, and now belongs to %s: it was transferred away. Change a field to make another %s, or manage it with its owner's wallet", p.kind.Noun, p.address, p.owner, owner, p.kind.Noun))
 		return
 	}
@@ -355,7 +355,7 @@ func (p *entryPlan) found(ctx context.Context, c *client, policies map[string]ct
 	if policies != nil {
 		current = object{p.d.with(policies)}
 	}
-	p.set(p.owner, current)
+	p.set(cty.StringVal(p.owner.Hex()), current)
 	if r.Kind == providers.Replace {
 		r.Because = append(r.Because, fmt.Sprintf("%s %s has these fields and exists already: nothing is deployed", p.kind.Noun, p.address))
 	} else {
@@ -379,11 +379,28 @@ func (c *client) warnOfContracts(ctx context.Context, todo []*entryPlan) {
 		switch {
 		case err != nil:
 			p.result.Err = errors.Join(p.result.Err, err)
+		case contracts[i] && !c.receives(ctx, p):
+			p.result.Err = providers.At("owner", fmt.Errorf("%s is a contract that doesn't take ERC-721 tokens (it has no onERC721Received), so the %s can't be transferred to it", p.owner, p.kind.Noun))
 		case contracts[i]:
 			p.result.Notices = append(p.result.Notices, providers.Notice{Level: providers.Warning, Attr: "owner",
 				Summary: fmt.Sprintf("%s is a contract: it can presign orders of this %s on chain, but the market takes only orders that are signed with the owner's key, and will not show them", p.owner, p.kind.Noun)})
 		}
 	}
+}
+
+// receives reports whether the contract that the entry is transferred to, if it is, takes it.
+func (c *client) receives(ctx context.Context, p *entryPlan) bool {
+	if !slices.ContainsFunc(p.result.Actions, func(a providers.Action) bool { return a.Kind == "transfer" }) {
+		return true
+	}
+	from := object{p.req.Current}.address("owner")
+	registry, err := c.registryOf(ctx, p.kind)
+	if err != nil {
+		return true // it would be told before
+	}
+	_, errs := c.chain.EstimateGas(ctx, []chain.Msg{{From: from, To: registry, Data: poco.PackTransfer(from, p.owner, p.address)}})
+	var revert *chain.RevertError
+	return !errors.As(errs[0], &revert)
 }
 
 func appWarnings(p *entryPlan, warn func(attr, format string, args ...any)) {

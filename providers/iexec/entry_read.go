@@ -18,12 +18,6 @@ import (
 // owned them first, which their address was made from. Usually it is who owns them now, and the address proves it; else the
 // registry's log tells.
 
-// readEntry is readEntries for one entry.
-func readEntry(ctx context.Context, c *client, k *poco.EntryKind, address common.Address) (cty.Value, error) {
-	values, errs := readEntries(ctx, c, k, []common.Address{address})
-	return values[0], errs[0]
-}
-
 // readEntries returns entries of a kind as whole objects of its resource type. It reads the chain in two calls, and the
 // registry's log only for entries that were transferred; where the node doesn't give it, first_owner is null. SIDE EFFECTS: none.
 func readEntries(ctx context.Context, c *client, k *poco.EntryKind, addresses []common.Address) ([]cty.Value, []error) {
@@ -46,7 +40,7 @@ func readEntries(ctx context.Context, c *client, k *poco.EntryKind, addresses []
 		if firsts[i] != (common.Address{}) {
 			attrs["first_owner"] = cty.StringVal(firsts[i].Hex())
 		}
-		c.rememberOwner(addresses[i], v.owner)
+		c.rememberOwner(k, addresses[i], v.owner)
 		values[i] = object{table.Null()}.with(attrs)
 	}
 	return values, errs

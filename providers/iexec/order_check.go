@@ -146,15 +146,11 @@ func (c *client) partiesOf(ctx context.Context, o order, open []*orderPlan) (map
 				entries = append(entries, common.HexToAddress(text))
 			}
 		}
-		owners, err := c.ownersOf(ctx, y.kind, entries) // not c.ownerOf, which doesn't know kinds
-		if err != nil {
+		if err := c.learnOwners(ctx, y.kind, entries); err != nil {
 			return nil, err
 		}
-		for i, a := range entries {
-			if owners[i] != (common.Address{}) {
-				c.rememberOwner(a, owners[i])
-			}
-			if owners[i] != (common.Address{}) || !c.registered(a) {
+		for _, a := range entries {
+			if _, ok := c.ownerOf(y.kind, a); ok {
 				there[a] = true
 			} else if y.group {
 				groups = append(groups, a)
@@ -224,7 +220,7 @@ func (p *orderPlan) checkOffered(ctx context.Context) {
 	body := p.next.body
 	for _, k := range []*poco.Kind{poco.AppOrder, poco.DatasetOrder} {
 		resource := body[k.Resource]
-		if owner, ok := p.c.ownerOf(common.HexToAddress(resource)); resource == zeroAddress || !ok || owner == p.c.wallet.Address() {
+		if owner, ok := p.c.ownerOf(k.Entry(), common.HexToAddress(resource)); resource == zeroAddress || !ok || owner == p.c.wallet.Address() {
 			continue
 		}
 		filter := url.Values{}

@@ -58,7 +58,7 @@ func (c *client) learnOwners(ctx context.Context, k *poco.EntryKind, entries []c
 	var ask []common.Address
 	asked := map[common.Address]bool{}
 	for _, a := range entries {
-		if _, ok := c.ownerOf(a); !ok && !asked[a] {
+		if _, ok := c.ownerOf(k, a); !ok && !asked[a] {
 			asked[a] = true
 			ask = append(ask, a)
 		}
@@ -69,7 +69,7 @@ func (c *client) learnOwners(ctx context.Context, k *poco.EntryKind, entries []c
 	}
 	for i, a := range ask {
 		if owners[i] != (common.Address{}) {
-			c.rememberOwner(a, owners[i])
+			c.rememberOwner(k, a, owners[i])
 		}
 	}
 	return nil
@@ -89,7 +89,7 @@ func (p *orderPlan) checkSigner(ctx context.Context, wallet common.Address) erro
 		}
 		return nil
 	}
-	owner, ok := p.c.ownerOf(a)
+	owner, ok := p.c.ownerOf(e, a)
 	switch {
 	case !ok:
 		return fmt.Errorf("%w (nor does this configuration deploy one there): refer to iexec_%s.NAME.address, or correct the address", p.c.notThere(ctx, e, a), e.Noun)

@@ -288,3 +288,13 @@ func (w *world) transact(to *common.Address, data []byte) common.Address {
 	}
 	return address
 }
+
+// TestOrderForAnotherKind refers to a dataset, which the same plan deploys, as an app.
+func TestOrderForAnotherKind(t *testing.T) {
+	w := newWorld(t)
+	w.write(fmt.Sprintf("resource \"iexec_dataset\" \"d\" {\n  name = \"d\"\n  multiaddr = \"https://example.com/d\"\n  checksum = %q\n}\n", checksum) +
+		"resource \"iexec_apporder\" \"o\" {\n  app = iexec_dataset.d.address\n  appprice = 1\n  volume = 1\n}\n")
+	if got := w.notices(); !strings.Contains(got, "there is no app at ") {
+		t.Errorf("got\n%s", got)
+	}
+}

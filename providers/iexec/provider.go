@@ -160,13 +160,13 @@ type client struct {
 	supply     func(context.Context) ([]market.Row, error)     // open workerpool orders of the market; read once
 
 	mu        sync.Mutex
-	owners    map[common.Address]common.Address // of entries, as read or as planned in this run
-	unborn    map[common.Address]bool           // entries that this run plans to deploy
-	contracts map[common.Address]bool           // accounts: whether they have code
-	listings  map[string]listingFunc            // of the market, by kind and owner: read once
-	signed    map[common.Hash]string            // signatures made in this run
-	observed  map[addr.Instance][]*signed       // signed orders as read in this run
-	gas       map[string]uint64                 // estimates by shape of the call
+	owners    map[entryKey]common.Address // of entries, as read or as planned in this run
+	unborn    map[common.Address]bool     // entries that this run plans to deploy
+	contracts map[common.Address]bool     // accounts: whether they have code
+	listings  map[string]listingFunc      // of the market, by kind and owner: read once
+	signed    map[common.Hash]string      // signatures made in this run
+	observed  map[addr.Instance][]*signed // signed orders as read in this run
+	gas       map[string]uint64           // estimates by shape of the call
 
 	fingerprints fingerprints
 }
@@ -176,7 +176,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	c := &client{
 		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
 		known: map[string]resourceType{}, data: map[string]dataType{},
-		owners: map[common.Address]common.Address{}, unborn: map[common.Address]bool{}, contracts: map[common.Address]bool{}, listings: map[string]listingFunc{},
+		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, contracts: map[common.Address]bool{}, listings: map[string]listingFunc{},
 		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
@@ -486,9 +486,9 @@ func (c *client) Link(typ string, value cty.Value) string {
 	switch typ {
 	case "iexec_app", "iexec_dataset", "iexec_workerpool":
 		return c.Explorer + "/" + strings.TrimPrefix(typ, "iexec_") + "/" + object{value}.str("address")
-	case "iexec_apporder":
+	case "iexec_apporder", "iexec_datasetorder", "iexec_workerpoolorder": // it has no page of requests
 		if hash := (object{value}).str("order_hash"); hash != "" {
-			return c.Explorer + "/access/app/" + hash
+			return c.Explorer + "/access/" + strings.TrimSuffix(strings.TrimPrefix(typ, "iexec_"), "order") + "/" + hash
 		}
 	}
 	return ""

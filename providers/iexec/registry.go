@@ -13,7 +13,13 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
-// What the three registries know of their entries: who owns them. Owners are kept by address, as no two registries share one.
+// What the three registries know of their entries: who owns them.
+
+// An entryKey is an entry of a registry. An address alone isn't one: it may be meant for an entry of another kind.
+type entryKey struct {
+	kind    *poco.EntryKind
+	address common.Address
+}
 
 // readRegistries asks the hub for its registries, in one request.
 func (c *client) readRegistries(ctx context.Context) ([]common.Address, error) {
@@ -72,17 +78,17 @@ func (c *client) ownersOf(ctx context.Context, k *poco.EntryKind, entries []comm
 	return owners, nil
 }
 
-func (c *client) rememberOwner(entry, owner common.Address) {
+func (c *client) rememberOwner(k *poco.EntryKind, entry, owner common.Address) {
 	c.mu.Lock()
-	c.owners[entry] = owner
+	c.owners[entryKey{k, entry}] = owner
 	c.mu.Unlock()
 }
 
 // ownerOf is the owner of an entry that was read or planned in this run.
-func (c *client) ownerOf(entry common.Address) (common.Address, bool) {
+func (c *client) ownerOf(k *poco.EntryKind, entry common.Address) (common.Address, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	owner, ok := c.owners[entry]
+	owner, ok := c.owners[entryKey{k, entry}]
 	return owner, ok
 }
 
