@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -24,17 +21,12 @@ import (
 
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest/officialcli"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
-// The official CLI is what users come from, and what their buyers use. Policy: npm installs exactly this version, once,
-// into the user's cache; its integrity is checked at every use; without npm the test fails.
-const (
-	cliVersion   = "9.0.1"
-	cliIntegrity = "sha512-3wZ7dm+x6bosJ5HiwtCt9Lo24zAjOrHNFghAuk0YPB0+U0Xw/7ZYH1bdoMUoNTeTihLi8FjvdX1F18hZW4ZUpw=="
-	cliPassword  = "correct horse"
-)
+const cliPassword = "correct horse"
 
 // A cli is a project of the official CLI.
 type cli struct {
@@ -46,76 +38,12 @@ type cli struct {
 // newCLI makes a project whose chain is the network.
 func newCLI(w *world) *cli {
 	w.t.Helper()
-	c := &cli{t: w.t, commands: installCLI(w.t), dir: w.t.TempDir()}
+	c := &cli{t: w.t, commands: officialcli.Install(w.t), dir: w.t.TempDir()}
 	local := nettest.Chain(w.net)
 	c.write("chain.json", map[string]any{"default": local.Name, "chains": map[string]any{local.Name: map[string]string{
 		"id": strconv.FormatUint(local.ID, 10), "host": local.RPC, "hub": local.Hub.Hex(), "iexecGateway": local.Market,
 	}}})
 	return c
-}
-
-// installCLI returns where the CLI's programs are. Processes that install it at once don't disturb each other.
-func installCLI(t *testing.T) string {
-	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "iexecform", "cli", "iexec-"+cliVersion)
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		installCLIAt(t, dir)
-	}
-	checkCLI(t, dir)
-	return filepath.Join(dir, "node_modules", "iexec", "dist", "esm", "cli", "cmd")
-}
-
-func installCLIAt(t *testing.T, dir string) {
-	t.Helper()
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		t.Fatalf("this test compares with the official CLI, the npm package iexec@%s, which is not in %s, and npm is not installed to fetch it: install node 20 or newer, and npm", cliVersion, dir)
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	temp, err := os.MkdirTemp(filepath.Dir(dir), "install-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(temp) }()
-	if err := os.WriteFile(filepath.Join(temp, "package.json"), []byte("{\"private\": true}\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", "iexec@"+cliVersion)
-	cmd.Dir = temp
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("install the official CLI: %v: %v\n%s", cmd, err, out)
-	}
-	checkCLI(t, temp)
-	if err := os.Rename(temp, dir); err != nil {
-		if _, statErr := os.Stat(dir); statErr != nil { // else another process was first
-			t.Fatalf("keep the official CLI: %v", err)
-		}
-	}
-}
-
-// checkCLI looks whether npm installed the very package that is pinned.
-func checkCLI(t *testing.T, dir string) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, "node_modules", ".package-lock.json"))
-	if err != nil {
-		t.Fatalf("%v; remove %s to have the official CLI installed again", err, dir)
-	}
-	var lock struct {
-		Packages map[string]struct{ Version, Integrity string }
-	}
-	if err := json.Unmarshal(text, &lock); err != nil {
-		t.Fatal(err)
-	}
-	if got := lock.Packages["node_modules/iexec"]; got.Version != cliVersion || got.Integrity != cliIntegrity {
-		t.Fatalf("the official CLI in %s is %s with integrity %s, want %s with %s; remove the directory to have it installed again",
-			dir, got.Version, got.Integrity, cliVersion, cliIntegrity)
-	}
 }
 
 func (c *cli) write(name string, content any) {
@@ -129,13 +57,10 @@ func (c *cli) write(name string, content any) {
 	}
 }
 
-// run runs `iexec NOUN ARGS`, by the program that iexec itself would start for the noun, and decodes its answer. The exit
-// code is 0 for some failures too, so the answer must say ok. HOME is the project, so nothing of the user's is used.
+// run runs `iexec NOUN ARGS` and decodes its answer. The exit code is 0 for some failures too, so the answer must say ok.
 func (c *cli) run(answer any, noun string, args ...string) {
 	c.t.Helper()
-	cmd := exec.CommandContext(c.t.Context(), "node", append([]string{filepath.Join(c.commands, "iexec-"+noun+".js")}, args...)...)
-	cmd.Args = append(cmd.Args, "--raw")
-	cmd.Dir, cmd.Env = c.dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + c.dir, "TMPDIR=" + c.dir}
+	cmd := officialcli.Command(c.t.Context(), c.commands, c.dir, noun, append(args, "--raw")...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
