@@ -80,6 +80,9 @@ func (h *Human) Plan(p *plan.Plan) error {
 		for i := range p.Changes {
 			h.planChange(&b, &p.Changes[i])
 		}
+		for _, m := range otherMoves(p) {
+			fmt.Fprintf(&b, "  %s\n\n", h.Colour.bold(movedHeader(m)))
+		}
 		h.planActions(&b, p.Actions)
 	}
 	if len(p.Targets) > 0 {
@@ -125,11 +128,14 @@ func (h *Human) planLegend(b *bytes.Buffer, p *plan.Plan, c plan.Counts) {
 
 // planChange prints one object.
 func (h *Human) planChange(b *bytes.Buffer, c *plan.Change) {
-	if c.Kind == providers.NoOp {
+	if silent(c) {
 		return
 	}
 	shown := kindOf(c.Kind)
-	fmt.Fprintf(b, "  %s\n", h.Colour.bold(fmt.Sprintf("# %s %s", c.Addr, shown.header)))
+	fmt.Fprintf(b, "  %s\n", h.Colour.bold(header(c)))
+	for _, remark := range remarks(c) {
+		fmt.Fprintf(b, "  %s\n", remark)
+	}
 	for _, reason := range c.Because {
 		fmt.Fprintf(b, "  # (because %s)\n", strings.TrimPrefix(reason, "because "))
 	}
@@ -156,6 +162,10 @@ func (h *Human) attributes(c *plan.Change, table *schema.Table) []string {
 		after = cty.NullVal(after.Type())
 	case providers.Adopt:
 		return h.adopted(before, after, table)
+	case providers.NoOp:
+		if c.Importing != "" {
+			return h.adopted(before, after, table)
+		}
 	}
 	diffs := plan.Diff(before, after)
 	hidden := notNull(before) - countNotNull(diffs)
@@ -438,28 +448,28 @@ func outputText(sensitive bool, v cty.Value) string {
 }
 
 func (h *Human) planSummary(b *bytes.Buffer, p *plan.Plan, c plan.Counts) {
-	fmt.Fprintf(b, "%s %s.\n", h.Colour.bold("Plan:"), countText(c.Changes, "to add", "to adopt", "to change", "to replace", "to destroy", "to forget"))
+	fmt.Fprintf(b, "%s %s.\n", h.Colour.bold("Plan:"), countText(c))
 	if len(p.Actions) > 0 {
 		fmt.Fprintf(b, "%s %d — %s.\n", h.Colour.bold("Actions:"), len(p.Actions), totalText(c))
 	}
 }
 
 // countText is a summary of changes; add, change and destroy are there even when they are 0.
-func countText(n map[providers.ChangeKind]int, add, adopt, change, replace, destroy, forget string) string {
+func countText(c plan.Counts) string {
 	var parts []string
 	for _, part := range []struct {
 		kind   providers.ChangeKind
 		text   string
 		always bool
 	}{
-		{providers.Create, add, true}, {providers.Adopt, adopt, false}, {providers.Update, change, true},
-		{providers.Replace, replace, false}, {providers.Delete, destroy, true}, {providers.Forget, forget, false},
+		{providers.Create, "to add", true}, {providers.Adopt, "to adopt", false}, {providers.Update, "to change", true},
+		{providers.Replace, "to replace", false}, {providers.Delete, "to destroy", true}, {providers.Forget, "to forget", false},
 	} {
-		if count := n[part.kind]; count > 0 || part.always {
+		if count := c.Changes[part.kind]; count > 0 || part.always {
 			parts = append(parts, fmt.Sprintf("%d %s", count, part.text))
 		}
 	}
-	return strings.Join(parts, ", ")
+	return importText(c.Imports, "to import") + strings.Join(parts, ", ")
 }
 
 func totalText(c plan.Counts) string {

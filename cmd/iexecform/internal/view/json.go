@@ -61,15 +61,16 @@ type jsonPlan struct {
 }
 
 type jsonResourceChange struct {
-	Address      string     `json:"address"`
-	Mode         string     `json:"mode"`
-	Type         string     `json:"type"`
-	Name         string     `json:"name"`
-	Index        any        `json:"index,omitempty"`
-	Provider     string     `json:"provider_name"`
-	Change       jsonChange `json:"change"`
-	ActionReason string     `json:"action_reason,omitempty"`
-	Because      []string   `json:"because,omitempty"`
+	Address         string     `json:"address"`
+	PreviousAddress string     `json:"previous_address,omitempty"`
+	Mode            string     `json:"mode"`
+	Type            string     `json:"type"`
+	Name            string     `json:"name"`
+	Index           any        `json:"index,omitempty"`
+	Provider        string     `json:"provider_name"`
+	Change          jsonChange `json:"change"`
+	ActionReason    string     `json:"action_reason,omitempty"`
+	Because         []string   `json:"because,omitempty"`
 }
 
 type jsonChange struct {
@@ -172,7 +173,7 @@ func (j *JSON) Plan(p *plan.Plan, diags hcl.Diagnostics, sources Sources) error 
 	}
 	c := p.Count()
 	doc.Own.Costs = jsonCosts{c.Transactions, c.Gas, c.FeeWei.String(), c.Signatures, c.Requests}
-	doc.Own.Summary = summaryCounts(c.Changes)
+	doc.Own.Summary = summaryCounts(c)
 	return writeJSON(j.Out, doc)
 }
 
@@ -183,9 +184,11 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-func summaryCounts(n map[providers.ChangeKind]int) map[string]int {
+func summaryCounts(c plan.Counts) map[string]int {
+	n := c.Changes
 	return map[string]int{
-		"add": n[providers.Create], "adopt": n[providers.Adopt], "change": n[providers.Update],
+		"import": c.Imports,
+		"add":    n[providers.Create], "adopt": n[providers.Adopt], "change": n[providers.Update],
 		"replace": n[providers.Replace], "remove": n[providers.Delete], "forget": n[providers.Forget],
 	}
 }
@@ -211,6 +214,12 @@ func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange,
 	}
 	if u := unknowns(c.After); u != nil {
 		change.AfterUnknown = u
+	}
+	if moved(c) {
+		out.PreviousAddress = c.MovedFrom.String()
+	}
+	if c.Importing != "" {
+		change.Importing = &jsonImporting{ID: c.Importing}
 	}
 	switch c.Kind {
 	case providers.Adopt:
@@ -264,7 +273,7 @@ func (j *JSON) sensitive(typ string) func(cty.Value) map[string]any {
 		}
 		if table := j.Tables.ResourceTable(typ); table != nil {
 			for _, a := range table.Attrs {
-				if a.Sensitive {
+				if a.Sensitive || a.WriteOnly {
 					mask[a.Name] = true
 				}
 			}

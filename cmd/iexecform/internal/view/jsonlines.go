@@ -77,14 +77,28 @@ func (l *Lines) Diagnostics(diags hcl.Diagnostics, sources Sources) error {
 func (l *Lines) Plan(p *plan.Plan, _ bool) error {
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if c.Kind == providers.NoOp {
+		if silent(c) {
 			continue
 		}
-		change := map[string]any{"resource": toJSONAddr(c.Addr), "action": c.Kind}
+		action := string(c.Kind)
+		change := map[string]any{"resource": toJSONAddr(c.Addr)}
+		if moved(c) {
+			change["previous_resource"] = toJSONAddr(c.MovedFrom)
+			if c.Kind == providers.NoOp {
+				action = "move"
+			}
+		}
+		if c.Importing != "" {
+			change["importing"] = jsonImporting{ID: c.Importing}
+			if c.Kind == providers.NoOp {
+				action = "import"
+			}
+		}
+		change["action"] = action
 		if len(c.Because) > 0 {
 			change["because"] = c.Because
 		}
-		l.line("info", fmt.Sprintf("%s: plan to %s", c.Addr, c.Kind), "planned_change", map[string]any{"change": change})
+		l.line("info", fmt.Sprintf("%s: plan to %s", c.Addr, action), "planned_change", map[string]any{"change": change})
 	}
 	for _, n := range p.Notices {
 		level := "info"
@@ -94,14 +108,13 @@ func (l *Lines) Plan(p *plan.Plan, _ bool) error {
 		l.line(level, fmt.Sprintf("%s: %s", n.About(), n.Summary), "notice", map[string]any{"notice": n})
 	}
 	c := p.Count()
-	text := countText(c.Changes, "to add", "to adopt", "to change", "to replace", "to destroy", "to forget")
-	l.summary("Plan: "+text, "plan", c.Changes)
+	l.summary("Plan: "+countText(c), "plan", c)
 	return l.Err()
 }
 
-func (l *Lines) summary(message, operation string, n map[providers.ChangeKind]int) {
+func (l *Lines) summary(message, operation string, c plan.Counts) {
 	changes := map[string]any{"operation": operation}
-	for name, count := range summaryCounts(n) {
+	for name, count := range summaryCounts(c) {
 		changes[name] = count
 	}
 	l.line("info", message, "change_summary", map[string]any{"changes": changes})
@@ -148,7 +161,7 @@ func (l *Lines) Outcome(o *Outcome) error {
 	if !o.Complete() {
 		message = fmt.Sprintf("Apply incomplete: %d failed, %d held, %d skipped. Resources: ", r.Failed, r.Held, r.Skipped)
 	}
-	l.summary(message+resultText(c.Changes), "apply", c.Changes)
+	l.summary(message+resultText(c), "apply", c)
 	l.line("info", fmt.Sprintf("Outputs: %d", len(o.Outputs)), "outputs", map[string]any{"outputs": toJSONOutputs(o.Outputs)})
 	return l.Err()
 }

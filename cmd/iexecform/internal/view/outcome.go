@@ -70,7 +70,7 @@ func (h *Human) Outcome(o *Outcome) error {
 	if o.Plan.Mode == plan.Destroy {
 		verb = "Destroy"
 	}
-	resources := "Resources: " + resultText(c.Changes) + "."
+	resources := "Resources: " + resultText(c) + "."
 	if o.Complete() {
 		fmt.Fprintf(&b, "\n%s %s\n", h.Colour.green(verb+" complete!"), resources)
 	} else {
@@ -101,8 +101,9 @@ func (h *Human) Outcome(o *Outcome) error {
 }
 
 // resultText counts what was done to resources, of each kind.
-func resultText(n map[providers.ChangeKind]int) string {
-	return fmt.Sprintf("%d added, %d changed, %d replaced, %d adopted, %d destroyed, %d forgotten",
+func resultText(c plan.Counts) string {
+	n := c.Changes
+	return importText(c.Imports, "imported") + fmt.Sprintf("%d added, %d changed, %d replaced, %d adopted, %d destroyed, %d forgotten",
 		n[providers.Create], n[providers.Update], n[providers.Replace], n[providers.Adopt], n[providers.Delete], n[providers.Forget])
 }
 
