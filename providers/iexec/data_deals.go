@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/big"
-	"net/url"
 	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -83,10 +82,6 @@ func (dealsData) readData(ctx context.Context, c *client, req providers.DataRequ
 		}
 		return providers.DataResult{}, errors.New("without a filter these would be the deals of everybody: set at least one of " + strings.Join(names, ", "))
 	}
-	return c.dealsValue(ctx, d, query)
-}
-
-func (c *client) dealsValue(ctx context.Context, d object, query url.Values) (providers.DataResult, error) {
 	deals, err := c.market.Deals(ctx, query, limitOf(d))
 	if err != nil {
 		return providers.DataResult{}, err
