@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"net"
@@ -11,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/crypto"
@@ -19,6 +19,7 @@ import (
 
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest/officialcli"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/local"
@@ -41,11 +42,13 @@ func TestMain(m *testing.M) {
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
 //	replace A B FILE  replace the text A in a file by B; both may use environment variables
 //	capture NAME      set NAME to the last standard output
+//	official NOUN ARGS          run `iexec NOUN ARGS`, the official command line
 func TestScripts(t *testing.T) {
 	network := sync.OnceValue(func() *localnet.Network {
 		return nettest.Start(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	})
-	var accounts atomic.Int32
+	var accounts accounts
+	programs := sync.OnceValue(func() string { return officialcli.Install(t) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -60,11 +63,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"localnet": func(ts *testscript.TestScript, _ bool, _ []string) {
 				info := network().Info()
-				n := int(accounts.Add(1)) // the first account deploys the contracts
-				if n >= len(poco.DevAccounts()) {
-					ts.Fatalf("there is no account left: %d scripts use the local network", n)
-				}
-				account := poco.DevAccounts()[n]
+				account := nettest.NewAccount(t, network(), int(accounts.Add(1)))
 				for name, value := range map[string]string{
 					"LOCALNET_RPC": info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_IMAGE": info.SampleImage,
 					"LOCALNET_ADDRESS":         account.Address.Hex(),
@@ -81,11 +80,42 @@ func TestScripts(t *testing.T) {
 			"freeport": freePort,
 			"serve":    serve,
 			"replace":  replaceText,
+			"official": func(ts *testscript.TestScript, _ bool, args []string) { official(ts, programs(), args) },
 			"capture": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 			},
 		},
 	})
+}
+
+// accounts gives out accounts with ETH: the development ones that nobody else uses, then new ones.
+type accounts struct {
+	mu   sync.Mutex
+	used int
+}
+
+func (a *accounts) next(ts *testscript.TestScript, t *testing.T, n *localnet.Network) poco.Account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.used++ // the first account deploys the contracts
+	if a.used < nettest.WorkerpoolOwner {
+		return poco.DevAccounts()[a.used]
+	}
+	key, err := crypto.GenerateKey()
+	ts.Check(err)
+	account := poco.Account{Address: crypto.PubkeyToAddress(key.PublicKey), Key: key}
+	ts.Check(nettest.Fund(t, n, poco.DevAccounts()[0], account.Address))
+	return account
+}
+
+// official runs the official command line in the current directory, which is its home.
+func official(ts *testscript.TestScript, programs string, args []string) {
+	cmd := officialcli.Command(context.Background(), programs, ts.MkAbs("."), args[0], append(args[1:], "--raw")...)
+	out, err := cmd.CombinedOutput()
+	ts.Logf("[official]\n%s", out)
+	if err != nil || !bytes.Contains(out, []byte(`"ok":true`)) { // the exit code is 0 for some failures too
+		ts.Fatalf("iexec %s: %v", strings.Join(args, " "), err)
+	}
 }
 
 // held has the function that lets go of a held lock, by directory: scripts run side by side.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/ethereum/go-ethereum"
@@ -63,15 +64,35 @@ func Client(t testing.TB, n *localnet.Network) *ethclient.Client {
 	return client
 }
 
+// funding guards the nonces of the account that gives funds.
+var funding sync.Mutex
+
+// NewAccount is one more account of the network, with 100 ETH: the same key for the same number.
+func NewAccount(t testing.TB, n *localnet.Network, number int) poco.Account {
+	t.Helper()
+	key, err := crypto.ToECDSA(crypto.Keccak256([]byte("account " + strconv.Itoa(number))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := poco.Account{Address: crypto.PubkeyToAddress(key.PublicKey), Key: key}
+	funding.Lock()
+	defer funding.Unlock()
+	wei := new(big.Int).Mul(big.NewInt(100), big.NewInt(1e18))
+	if _, err := send(t.Context(), Client(t, n), poco.DevAccounts()[0].Key, account.Address, nil, wei); err != nil {
+		t.Fatalf("give %s funds: %v", account.Address, err)
+	}
+	return account
+}
+
 // Send sends a transaction and returns its receipt. The error tells why it would revert; then nothing is sent.
 func Send(t testing.TB, n *localnet.Network, from *ecdsa.PrivateKey, to common.Address, data []byte) (*types.Receipt, error) {
 	t.Helper()
-	return send(t.Context(), Client(t, n), from, to, data)
+	return send(t.Context(), Client(t, n), from, to, data, nil)
 }
 
-func send(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey, to common.Address, data []byte) (*types.Receipt, error) {
+func send(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey, to common.Address, data []byte, wei *big.Int) (*types.Receipt, error) {
 	sender := crypto.PubkeyToAddress(from.PublicKey)
-	gas, err := client.EstimateGas(ctx, ethereum.CallMsg{From: sender, To: &to, Data: data})
+	gas, err := client.EstimateGas(ctx, ethereum.CallMsg{From: sender, To: &to, Data: data, Value: wei})
 	if err != nil {
 		return nil, fmt.Errorf("transaction from %s to %s: %w", sender, to, err)
 	}
@@ -81,7 +102,7 @@ func send(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey,
 	}
 	chainID := new(big.Int).SetUint64(poco.Localnet().ID)
 	tx, err := types.SignNewTx(from, types.LatestSignerForChainID(chainID), &types.DynamicFeeTx{
-		ChainID: chainID, Nonce: nonce, To: &to, Data: data, Gas: gas + gas/2,
+		ChainID: chainID, Nonce: nonce, To: &to, Data: data, Value: wei, Gas: gas + gas/2,
 		GasTipCap: big.NewInt(1), GasFeeCap: big.NewInt(10_000_000_000),
 	})
 	if err != nil {
@@ -95,6 +116,25 @@ func send(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey,
 		return receipt, fmt.Errorf("transaction %s from %s to %s reverted", tx.Hash(), sender, to)
 	}
 	return receipt, nil
+}
+
+// Fund sends ten ETH.
+func Fund(t testing.TB, n *localnet.Network, from poco.Account, to common.Address) error {
+	t.Helper()
+	client, chainID := Client(t, n), new(big.Int).SetUint64(poco.Localnet().ID)
+	nonce, err := client.PendingNonceAt(t.Context(), from.Address)
+	if err != nil {
+		return err
+	}
+	tx, err := types.SignNewTx(from.Key, types.LatestSignerForChainID(chainID), &types.DynamicFeeTx{
+		ChainID: chainID, Nonce: nonce, To: &to, Value: new(big.Int).Mul(big.NewInt(10), big.NewInt(1e18)), Gas: 21_000,
+		GasTipCap: big.NewInt(1), GasFeeCap: big.NewInt(10_000_000_000),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = client.SendTransactionSync(t.Context(), tx, nil)
+	return err
 }
 
 // CreateApp registers an app of the account and returns its address.
