@@ -16,12 +16,6 @@ import (
 // Orders that the state doesn't know, by hash. Their bodies come from the market, and are believed only as far as they have
 // that hash and the wallet's signature. Their salt is anybody's: once they are in the state, it no longer matters.
 
-// readOrder is readOrders for one order.
-func readOrder(ctx context.Context, c *client, k *poco.Kind, hash common.Hash) (cty.Value, error) {
-	values, errs := readOrders(ctx, c, k, []common.Hash{hash})
-	return values[0], errs[0]
-}
-
 // readOrders returns orders of a kind as whole objects of its resource type: volume is that of the order, and everything that an
 // order doesn't say is at its default. It reads the wallet's open orders, page by page, and the chain in one call; only an
 // order that isn't among them is asked for alone, to say what it is. SIDE EFFECTS: none.

@@ -42,6 +42,11 @@ func published(t *testing.T, c *client, owner poco.Account, app common.Address) 
 	return row.OrderHash
 }
 
+func readOrder(t *testing.T, c *client, k *poco.Kind, hash common.Hash) (cty.Value, error) {
+	values, errs := readOrders(t.Context(), c, k, []common.Hash{hash})
+	return values[0], errs[0]
+}
+
 // TestReadOrder reads an order that another tool made, and plans with it: nothing is to be done.
 func TestReadOrder(t *testing.T) {
 	n := nettest.Start(t)
@@ -49,7 +54,7 @@ func TestReadOrder(t *testing.T) {
 	app := nettest.CreateApp(t, n, owner, poco.App{Name: "a", Type: "DOCKER", Multiaddr: []byte("x"), Checksum: common.Hash{1}})
 	hash := published(t, openClient(t, n), owner, app)
 	c := openClient(t, n)
-	value, err := readOrder(t.Context(), c, poco.AppOrder, hash)
+	value, err := readOrder(t, c, poco.AppOrder, hash)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +97,7 @@ func TestReadOrderRefuses(t *testing.T) {
 		{poco.AppOrder, theirs, "is signed by " + other.Address.Hex() + ", and the wallet is " + owner.Address.Hex()},
 		{poco.AppOrder, common.Hash{1}, "the market has no order 0x01"},
 	} {
-		if _, err := readOrder(t.Context(), c, test.kind, test.hash); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := readOrder(t, c, test.kind, test.hash); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("error %v, want %q", err, test.want)
 		}
 	}

@@ -396,7 +396,9 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 	r.Because = []string{fmt.Sprintf("on_destroy = %q", how)}
 	r.Actions = b.list
 	if len(b.list) > 0 {
-		if _, err := p.c.address(); err != nil {
+		if wallet, err := p.c.address(); err != nil {
+			r.Err = err
+		} else if err := p.checkWithdrawable(wallet, p.c.ordersOf(p.req)); err != nil {
 			r.Err = err
 		}
 	}

@@ -82,12 +82,7 @@ func (p *orderPlan) checkSigner(ctx context.Context, wallet common.Address) erro
 		if a != wallet {
 			return fmt.Errorf("a request is signed by its requester, %s, but the wallet is %s: leave requester out, or use the requester's wallet", a, wallet)
 		}
-		for _, s := range p.known {
-			if p.moved(s) && !s.over() {
-				return fmt.Errorf("order %s is signed by %s, who alone can withdraw it, but the wallet is %s: use that wallet until the order is gone", s.hash, s.body[p.kind.Resource], wallet)
-			}
-		}
-		return nil
+		return p.checkWithdrawable(wallet, p.known)
 	}
 	owner, ok := p.c.ownerOf(e, a)
 	switch {
@@ -103,6 +98,17 @@ func (p *orderPlan) checkSigner(ctx context.Context, wallet common.Address) erro
 		advice = fmt.Sprintf("that owner is a contract, such as a Safe, which can presign orders on chain (the hub's %s with operation SIGN), but the market doesn't take orders of contracts", p.kind.ManageMethod())
 	}
 	return fmt.Errorf("%s %s belongs to %s, and only its owner's orders are valid, but the wallet is %s: %s", e.Noun, a, owner, wallet, advice)
+}
+
+// checkWithdrawable tells why the wallet could not withdraw orders. What an owner signed the next owner can withdraw; a
+// request only its requester.
+func (p *orderPlan) checkWithdrawable(wallet common.Address, list []*signed) error {
+	for _, s := range list {
+		if by := s.body[p.kind.Resource]; p.kind.Entry() == nil && !s.over() && by != wallet.Hex() {
+			return fmt.Errorf("order %s is signed by %s, who alone can withdraw it, but the wallet is %s: use that wallet until the order is gone", s.hash, by, wallet)
+		}
+	}
+	return nil
 }
 
 // recognise finds, among the open orders of the same index, those that this resource signed: their salt tells.

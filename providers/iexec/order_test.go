@@ -298,3 +298,39 @@ func TestOrderForAnotherKind(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// TestRequestAfterOffer publishes an offer and the request that the market takes only because of it, in one plan; then another
+// wallet comes along, which can't withdraw the request.
+func TestRequestAfterOffer(t *testing.T) {
+	w := newWorld(t)
+	if err := nettest.Deposit(t, w.net, poco.DevAccounts()[0], big.NewInt(1e9)); err != nil {
+		t.Fatal(err)
+	}
+	w.write(appBlock("docker.io/iexechub/nilearn:1.0") + orderBlock("appprice = 10\nvolume = 100") +
+		"resource \"iexec_requestorder\" \"r\" {\n  app = iexec_apporder.o.app\n  appmaxprice = 10\n  workerpoolmaxprice = 5\n  volume = 3\n  category = 0\n  params = { iexec_args = \"--fast\" }\n}\n")
+	w.step("deploy sign publish[1,2] sign publish[3,4]")
+	rows, err := w.market.ListByOwner(t.Context(), poco.RequestOrder, poco.DevAccounts()[0].Address)
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("%d requests on the market (%v), want 1", len(rows), err)
+	}
+	if got, want := rows[0].Order["params"], `{"iexec_args":"--fast"}`; got != want {
+		t.Errorf("params are %s, want %s", got, want)
+	}
+	if got := rows[0].Order["beneficiary"]; got != poco.DevAccounts()[0].Address.Hex() {
+		t.Errorf("beneficiary is %s, want the wallet", got)
+	}
+	before := w.nonce()
+	w.LoseState()
+	w.Apply()
+	w.Settled()
+	if now := w.nonce(); now != before {
+		t.Errorf("finding the orders again sent %d transactions", now-before)
+	}
+
+	c := nettest.Chain(w.net)
+	w.Write(fmt.Sprintf("provider \"iexec\" {\n  chain      = \"localnet\"\n  rpc_url    = %q\n  market_url = %q\n  wallet {\n    address = %q\n  }\n}\n",
+		c.RPC, c.Market, poco.DevAccounts()[1].Address))
+	if got := w.notices(); !strings.Contains(got, "who alone can withdraw it") {
+		t.Errorf("got\n%s", got)
+	}
+}
