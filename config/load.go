@@ -127,7 +127,7 @@ func fileNames(dir string) ([]string, error) {
 	var names []string
 	for _, entry := range entries {
 		name := entry.Name()
-		if !isConfigFile(name) {
+		if !IsConfigFile(name) {
 			continue
 		}
 		info, err := os.Stat(filepath.Join(dir, name))
@@ -139,7 +139,8 @@ func fileNames(dir string) ([]string, error) {
 	return names, nil
 }
 
-func isConfigFile(name string) bool {
+// IsConfigFile reports whether a file of that name is part of the configuration of its directory.
+func IsConfigFile(name string) bool {
 	return strings.HasSuffix(name, ".hcl") && !strings.HasPrefix(name, ".") &&
 		!strings.HasSuffix(name, ".iexectest.hcl") && !strings.HasSuffix(name, ".lock.hcl")
 }

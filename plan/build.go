@@ -47,7 +47,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	}
 	evaluation, more := o.Config.Evaluate(ctx, config.EvalRequest{
 		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, Known: b.remembers, ProvidersOnly: o.Mode != Normal, Handler: b,
-		Import: func(in config.Import) { b.imports[in.To] = in },
+		Import: b.ask,
 	})
 	diags = append(diags, more...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)

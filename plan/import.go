@@ -18,6 +18,13 @@ import (
 // knew it. An address that the state knows is not imported again. A plan whose objects are as configured only writes the
 // state.
 
+// ask takes up an import block. What the caller of Build asks for comes before it.
+func (b *builder) ask(in config.Import) {
+	if b.Imports[in.To] == "" {
+		b.imports[in.To] = in
+	}
+}
+
 // importWave reads the objects that the instances of a wave import. Those that can't be read are left out of the plan.
 func (b *builder) importWave(ctx context.Context, instances []config.Instance) {
 	if len(b.imports) == 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/state"
 )
@@ -27,6 +28,7 @@ type planOptions struct {
 	targets, replace     []string
 	parallelism          int
 	json, compact        bool
+	imports              map[addr.Instance]string // see plan.Options
 }
 
 // addInputs adds the flags of every command that makes a plan.
@@ -147,7 +149,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
 		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspaceName, State: b.state, Providers: a.providers(),
 		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Replace: replace,
-		Parallelism: o.parallelism,
+		Parallelism: o.parallelism, Imports: o.imports,
 	})
 	b.diags = append(diags, more...)
 	if ctx.Err() != nil {

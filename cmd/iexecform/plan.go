@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/google/renameio/v2"
@@ -13,6 +14,7 @@ type planCommandOptions struct {
 	planOptions
 	out      string
 	detailed bool
+	generate string
 }
 
 func (a *app) planCommand() *cobra.Command {
@@ -28,6 +30,9 @@ func (a *app) planCommand() *cobra.Command {
 			if err := o.check(cmd); err != nil {
 				return err
 			}
+			if o.generate != "" && o.mode() != plan.Normal {
+				return &usageError{cmd, errors.New("--generate-config-out is for what is imported, and --destroy and --refresh-only import nothing")}
+			}
 			return a.asJSON(o.json, a.plan(cmd, o))
 		},
 	}
@@ -35,6 +40,7 @@ func (a *app) planCommand() *cobra.Command {
 	o.addInputs(flags)
 	o.addModes(flags)
 	flags.StringVar(&o.out, "out", "", "save the plan to `FILE`, for apply")
+	flags.StringVar(&o.generate, "generate-config-out", "", "write the resources that import blocks lack to the new `FILE`, and plan with them")
 	flags.BoolVar(&o.detailed, "detailed-exitcode", false, "exit 2 when there is something to do")
 	return cmd
 }
@@ -55,6 +61,11 @@ func (a *app) asJSON(json bool, err error) error {
 func (a *app) plan(cmd *cobra.Command, o planCommandOptions) error {
 	ctx, stop := a.interruptible(cmd.Context(), "Interrupt received: planning ends.")
 	defer stop()
+	if o.generate != "" {
+		if err := a.generateConfig(ctx, o.planOptions, o.generate); err != nil {
+			return err
+		}
+	}
 	b, err := a.build(ctx, o.planOptions, "plan")
 	if err != nil {
 		return err
