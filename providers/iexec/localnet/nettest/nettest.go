@@ -78,7 +78,7 @@ func NewAccount(t testing.TB, n *localnet.Network, number int) poco.Account {
 	funding.Lock()
 	defer funding.Unlock()
 	wei := new(big.Int).Mul(big.NewInt(100), big.NewInt(1e18))
-	if _, err := send(t.Context(), Client(t, n), poco.DevAccounts()[0].Key, account.Address, nil, wei); err != nil {
+	if _, err := sendValue(t.Context(), Client(t, n), poco.DevAccounts()[0].Key, account.Address, nil, wei); err != nil {
 		t.Fatalf("give %s funds: %v", account.Address, err)
 	}
 	return account
@@ -87,10 +87,14 @@ func NewAccount(t testing.TB, n *localnet.Network, number int) poco.Account {
 // Send sends a transaction and returns its receipt. The error tells why it would revert; then nothing is sent.
 func Send(t testing.TB, n *localnet.Network, from *ecdsa.PrivateKey, to common.Address, data []byte) (*types.Receipt, error) {
 	t.Helper()
-	return send(t.Context(), Client(t, n), from, to, data, nil)
+	return send(t.Context(), Client(t, n), from, to, data)
 }
 
-func send(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey, to common.Address, data []byte, wei *big.Int) (*types.Receipt, error) {
+func send(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey, to common.Address, data []byte) (*types.Receipt, error) {
+	return sendValue(ctx, client, from, to, data, nil)
+}
+
+func sendValue(ctx context.Context, client *ethclient.Client, from *ecdsa.PrivateKey, to common.Address, data []byte, wei *big.Int) (*types.Receipt, error) {
 	sender := crypto.PubkeyToAddress(from.PublicKey)
 	gas, err := client.EstimateGas(ctx, ethereum.CallMsg{From: sender, To: &to, Data: data, Value: wei})
 	if err != nil {
