@@ -18,6 +18,19 @@ import (
 // MAX_OPEN_ORDERS_PER_WALLET.
 const maxOpenOrders = 50
 
+// checkRoom looks whether the market has room for new orders beside those that they replace. Where it hasn't, the old ones
+// are withdrawn first. A wallet that has more open orders than the usual limit is on a market with another one.
+func (c *client) checkRoom(ctx context.Context, o order, open []*orderPlan) {
+	if len(open) == 0 {
+		return
+	}
+	rows, err := c.list(ctx, o.kind)
+	crowded := err == nil && rows.count <= maxOpenOrders && rows.count+len(open) > maxOpenOrders
+	for _, p := range open {
+		p.crowded = crowded
+	}
+}
+
 // An offering is an action that changes what the market shows.
 type offering struct {
 	publish bool
@@ -78,12 +91,6 @@ func (c *client) reviewOpen(ctx context.Context, k *poco.Kind, offerings []offer
 	if most <= maxOpenOrders || len(added) == 0 {
 		return nil
 	}
-	then := rows.count + len(added) - len(removed)
-	text := fmt.Sprintf("wallet %s would have %d open %ss (%d now, %d published, %d withdrawn), and the market by default refuses more than %d",
-		c.wallet.Address(), then, k.Noun, rows.count, len(added), len(removed), maxOpenOrders)
-	if then <= maxOpenOrders {
-		text = fmt.Sprintf("wallet %s has %d open %ss and would have up to %d while they are replaced, and the market by default refuses more than %d: withdraw some first",
-			c.wallet.Address(), rows.count, k.Noun, most, maxOpenOrders)
-	}
-	return &providers.Notice{Level: providers.Warning, Summary: text}
+	return &providers.Notice{Level: providers.Warning, Summary: fmt.Sprintf("wallet %s would have up to %d open %ss (%d now, %d published, %d withdrawn), and the market by default refuses more than %d",
+		c.wallet.Address(), most, k.Noun, rows.count, len(added), len(removed), maxOpenOrders)}
 }

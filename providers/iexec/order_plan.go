@@ -36,6 +36,7 @@ type orderPlan struct {
 	next    *signed   // to be signed, or nil
 	chosen  *decision
 	extra   *big.Int // offered beyond volume by replenishing
+	crowded bool     // the market has no room for the new order beside the old one
 }
 
 func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult {
@@ -81,6 +82,7 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 	}
 	c.chooseGenerations(ctx, open)
 	c.checkOffers(ctx, o, open)
+	c.checkRoom(ctx, o, open)
 	parallel(len(todo), workers, func(i int) {
 		if p := todo[i]; p.result.Err == nil {
 			p.finish(ctx)
@@ -219,10 +221,27 @@ func (p *orderPlan) finish(ctx context.Context) {
 	b := &actionList{p: p, ctx: ctx}
 	closing := b.closes(d.closeFirst, nil, p.next != nil)
 	offered := closing
+	gone := map[common.Hash][]int{}
+	withdraw := func(after []int, early bool) (all []int) {
+		for _, s := range d.withdraw {
+			gone[s.hash] = after
+			if s.status == statusOpen {
+				a := p.unpublish(s, after)
+				a.Early = early
+				gone[s.hash] = []int{b.add(a)}
+				all = append(all, gone[s.hash]...)
+			}
+		}
+		return all
+	}
 	if p.next != nil {
 		signing := b.add(providers.Action{Kind: "sign", Early: true, After: closing, Summary: fmt.Sprintf("sign order %s: %s", p.next.hash, p.offer(p.next.volume(), p.next.body)),
 			Payload: marshal(p.payload(p.next)), Cost: providers.Cost{Signatures: 1}, Expect: p.expectations(d)})
-		offered = []int{b.add(p.publish(p.next, []int{signing}))}
+		before := []int{signing}
+		if p.crowded {
+			before = append(before, withdraw(before, false)...)
+		}
+		offered = []int{b.add(p.publish(p.next, before))}
 	}
 	for _, s := range d.keep {
 		if s.status == statusSigned || s.status == statusClosing {
@@ -230,13 +249,8 @@ func (p *orderPlan) finish(ctx context.Context) {
 			r.Because = []string{"it was unpublished and is still valid"}
 		}
 	}
-	gone := map[common.Hash][]int{}
-	for _, s := range d.withdraw {
-		if s.status == statusOpen {
-			gone[s.hash] = []int{b.add(p.unpublish(s, offered))}
-		} else {
-			gone[s.hash] = offered
-		}
+	if !p.crowded || p.next == nil {
+		withdraw(offered, true)
 	}
 	for _, s := range d.closeLast {
 		b.closes([]*signed{s}, gone[s.hash], false)

@@ -157,8 +157,12 @@ func (w *world) notices() string {
 
 // many writes n orders of one app.
 func (w *world) many(n int) {
-	w.write(appBlock("docker.io/iexechub/nilearn:1.0") + fmt.Sprintf(
-		"resource \"iexec_apporder\" \"o\" {\n  count = %d\n  app = iexec_app.a.address\n  appprice = count.index + 1\n  volume = 1\n}\n", n))
+	w.write(w.manyOrders(n))
+}
+
+func (w *world) manyOrders(n int) string {
+	return appBlock("docker.io/iexechub/nilearn:1.0") + fmt.Sprintf(
+		"resource \"iexec_apporder\" \"o\" {\n  count = %d\n  app = iexec_app.a.address\n  appprice = count.index + 100\n  volume = 1\n}\n", n)
 }
 
 func TestOpenOrdersLimit(t *testing.T) {
@@ -169,13 +173,22 @@ func TestOpenOrdersLimit(t *testing.T) {
 	}
 	w.Apply()
 	w.many(51)
-	want := "would have 51 open apporders (50 now, 1 published, 0 withdrawn), and the market by default refuses more than 50"
+	want := "would have up to 51 open apporders (50 now, 1 published, 0 withdrawn), and the market by default refuses more than 50"
 	if got := w.notices(); strings.Count(got, want) != 1 {
 		t.Errorf("want %q once, got\n%s", want, got)
 	}
 	w.many(30)
 	if got := w.notices(); strings.Contains(got, "refuses more") {
 		t.Errorf("fewer orders:\n%s", got)
+	}
+	w.write(strings.Replace(w.manyOrders(50), "count.index + 100", "count.index + 1", 1)) // no room beside the old ones
+	if got := w.notices(); strings.Contains(got, "refuses more") {
+		t.Errorf("cheaper orders:\n%s", got)
+	}
+	w.Apply()
+	w.Settled()
+	if got := w.live(); len(got) != 50 || got[0].Order["appprice"] != "1" {
+		t.Errorf("%d orders on the market, the cheapest at %s, want 50 at 1 and more", len(got), got[0].Order["appprice"])
 	}
 }
 
