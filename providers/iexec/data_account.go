@@ -2,16 +2,12 @@ package iexec
 
 import (
 	"context"
-	"fmt"
-	"math/big"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
-	"github.com/iexecform/iexecform/providers/iexec/chain"
-	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
 // accountData is the data source iexec_account: what an address has at the hub.
@@ -42,15 +38,9 @@ func (accountData) readData(ctx context.Context, c *client, req providers.DataRe
 			return providers.DataResult{}, err
 		}
 	}
-	out := c.chain.Calls(ctx, []chain.Call{{To: c.Hub, Data: pack(poco.HubABI().Pack("viewAccount", address))}})[0]
-	if out.Err == nil && len(out.Data) != 64 {
-		out.Err = fmt.Errorf("there is no PoCo hub at %s on chain %d", c.Hub, c.ID)
+	balances, err := c.balancesOf(ctx, []common.Address{address})
+	if err != nil {
+		return providers.DataResult{}, err
 	}
-	if out.Err != nil {
-		return providers.DataResult{}, fmt.Errorf("read account %s: %w", address, out.Err)
-	}
-	return providers.DataResult{Value: d.with(map[string]cty.Value{
-		"address": cty.StringVal(address.Hex()),
-		"stake":   bigNumber(new(big.Int).SetBytes(out.Data[:32])), "locked": bigNumber(new(big.Int).SetBytes(out.Data[32:])),
-	})}, nil
+	return providers.DataResult{Value: balances[0].set(object{d.with(map[string]cty.Value{"address": cty.StringVal(address.Hex())})})}, nil
 }

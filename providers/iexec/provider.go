@@ -58,7 +58,7 @@ type actionFunc func(ctx context.Context, c *client, req providers.DoRequest) (j
 type checkFunc func(ctx context.Context, c *client, ps []providers.Precondition) []error
 
 func resourceTypes() []resourceType {
-	return []resourceType{appEntry, datasetEntry, workerpoolEntry, secret{}, appOrder, datasetOrder, workerpoolOrder, requestOrder}
+	return []resourceType{appEntry, datasetEntry, workerpoolEntry, secret{}, account{}, appOrder, datasetOrder, workerpoolOrder, requestOrder}
 }
 
 func dataTypes() []dataType {
@@ -69,11 +69,12 @@ func actions() map[string]actionFunc {
 	return map[string]actionFunc{
 		"resolve": doResolve, "deploy": doDeploy, "transfer": doTransfer, "change-policy": doChangePolicy,
 		"sign": doSign, "publish": doPublish, "unpublish": doUnpublish, "close": doClose, "push-secret": doPushSecret,
+		"withdraw": doMove, "deposit": doMove,
 	}
 }
 
 func checks() map[string]checkFunc {
-	return map[string]checkFunc{oci.DigestPrecondition: checkDigest, "owner": checkOwner, "consumed": checkConsumed}
+	return map[string]checkFunc{oci.DigestPrecondition: checkDigest, "owner": checkOwner, "consumed": checkConsumed, "stake": checkStake}
 }
 
 // Schema implements providers.Provider.
@@ -160,13 +161,14 @@ type client struct {
 	supply     func(context.Context) ([]market.Row, error)     // open workerpool orders of the market; read once
 
 	mu        sync.Mutex
-	owners    map[entryKey]common.Address // of entries, as read or as planned in this run
-	unborn    map[common.Address]bool     // entries that this run plans to deploy
-	contracts map[common.Address]bool     // accounts: whether they have code
-	listings  map[string]listingFunc      // of the market, by kind and owner: read once
-	signed    map[common.Hash]string      // signatures made in this run
-	observed  map[addr.Instance][]*signed // signed orders as read in this run
-	gas       map[string]uint64           // estimates by shape of the call
+	owners    map[entryKey]common.Address      // of entries, as read or as planned in this run
+	unborn    map[common.Address]bool          // entries that this run plans to deploy
+	contracts map[common.Address]bool          // accounts: whether they have code
+	accounts  map[common.Address]addr.Instance // hub accounts: whose resource each is
+	listings  map[string]listingFunc           // of the market, by kind and owner: read once
+	signed    map[common.Hash]string           // signatures made in this run
+	observed  map[addr.Instance][]*signed      // signed orders as read in this run
+	gas       map[string]uint64                // estimates by shape of the call
 
 	fingerprints fingerprints
 }
@@ -176,7 +178,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	c := &client{
 		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
 		known: map[string]resourceType{}, data: map[string]dataType{},
-		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, contracts: map[common.Address]bool{}, listings: map[string]listingFunc{},
+		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
 		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
@@ -431,30 +433,39 @@ func (c *client) Do(ctx context.Context, req providers.DoRequest) (json.RawMessa
 
 // Ready implements providers.Readier: it unlocks the key, and looks whether the wallet has the gas.
 func (c *client) Ready(ctx context.Context, actions []providers.Action) error {
-	signs, fee := false, new(big.Int)
-	for _, a := range actions {
-		signs = signs || a.Cost.Gas > 0 || a.Cost.Signatures > 0
-		if f, ok := new(big.Int).SetString(a.Cost.Fee, 10); ok {
-			fee.Add(fee, f)
-		}
-	}
-	if !signs {
+	if !slices.ContainsFunc(actions, func(a providers.Action) bool { return a.Cost.Gas > 0 || a.Cost.Signatures > 0 }) {
 		return nil
 	}
 	if _, err := c.signer(ctx); err != nil {
 		return err
 	}
+	lack, err := c.lackOfGas(ctx, actions)
+	if err == nil && lack != "" {
+		err = errors.New(lack)
+	}
+	return err
+}
+
+// lackOfGas says that the wallet can't pay for the actions' transactions, or "".
+func (c *client) lackOfGas(ctx context.Context, actions []providers.Action) (string, error) {
+	fee := new(big.Int)
+	for _, a := range actions {
+		if f, ok := new(big.Int).SetString(a.Cost.Fee, 10); ok {
+			fee.Add(fee, f)
+		}
+	}
 	if fee.Sign() == 0 {
-		return nil
+		return "", nil
 	}
-	balance, err := c.chain.Balance(ctx, c.wallet.Address())
+	wallet, err := c.address()
 	if err != nil {
-		return err
+		return "", err
 	}
-	if balance.Cmp(fee) < 0 {
-		return fmt.Errorf("wallet %s has %s ETH and the plan's transactions need about %s ETH for gas: send it some", c.wallet.Address(), ether(balance), ether(fee))
+	balance, err := c.chain.Balance(ctx, wallet)
+	if err != nil || balance.Cmp(fee) >= 0 {
+		return "", err
 	}
-	return nil
+	return fmt.Sprintf("wallet %s has %s ETH and the plan's transactions need about %s ETH for gas: send it some", wallet, ether(balance), ether(fee)), nil
 }
 
 // Pending implements providers.Resumer.

@@ -62,6 +62,7 @@ type PendingTx struct {
 	Nonce   uint64
 	Purpose string
 	To      common.Address
+	Data    []byte
 	Hashes  []common.Hash // of all attempts, the newest last
 }
 
@@ -120,7 +121,7 @@ func (s *Sender) Pending() []PendingTx {
 	defer s.mu.Unlock()
 	list := []PendingTx{}
 	for _, t := range s.txs {
-		list = append(list, PendingTx{ChainID: t.chainID, Nonce: t.nonce, Purpose: t.req.Purpose, To: t.req.To, Hashes: t.hashes()})
+		list = append(list, PendingTx{ChainID: t.chainID, Nonce: t.nonce, Purpose: t.req.Purpose, To: t.req.To, Data: t.req.Data, Hashes: t.hashes()})
 	}
 	slices.SortFunc(list, func(a, b PendingTx) int {
 		if c := a.ChainID.Cmp(b.ChainID); c != 0 {
