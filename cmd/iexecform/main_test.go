@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/crypto"
@@ -20,7 +21,6 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest/officialcli"
-	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/local"
 )
@@ -42,12 +42,12 @@ func TestMain(m *testing.M) {
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
 //	replace A B FILE  replace the text A in a file by B; both may use environment variables
 //	capture NAME      set NAME to the last standard output
-//	official NOUN ARGS          run `iexec NOUN ARGS`, the official command line
+//	official NOUN ARGS   run `iexec NOUN ARGS`, the official command line, which must say ok
 func TestScripts(t *testing.T) {
 	network := sync.OnceValue(func() *localnet.Network {
 		return nettest.Start(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	})
-	var accounts accounts
+	var accounts atomic.Int32
 	programs := sync.OnceValue(func() string { return officialcli.Install(t) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -86,26 +86,6 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
-}
-
-// accounts gives out accounts with ETH: the development ones that nobody else uses, then new ones.
-type accounts struct {
-	mu   sync.Mutex
-	used int
-}
-
-func (a *accounts) next(ts *testscript.TestScript, t *testing.T, n *localnet.Network) poco.Account {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.used++ // the first account deploys the contracts
-	if a.used < nettest.WorkerpoolOwner {
-		return poco.DevAccounts()[a.used]
-	}
-	key, err := crypto.GenerateKey()
-	ts.Check(err)
-	account := poco.Account{Address: crypto.PubkeyToAddress(key.PublicKey), Key: key}
-	ts.Check(nettest.Fund(t, n, poco.DevAccounts()[0], account.Address))
-	return account
 }
 
 // official runs the official command line in the current directory, which is its home.

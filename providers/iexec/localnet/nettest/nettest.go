@@ -122,25 +122,6 @@ func sendValue(ctx context.Context, client *ethclient.Client, from *ecdsa.Privat
 	return receipt, nil
 }
 
-// Fund sends ten ETH.
-func Fund(t testing.TB, n *localnet.Network, from poco.Account, to common.Address) error {
-	t.Helper()
-	client, chainID := Client(t, n), new(big.Int).SetUint64(poco.Localnet().ID)
-	nonce, err := client.PendingNonceAt(t.Context(), from.Address)
-	if err != nil {
-		return err
-	}
-	tx, err := types.SignNewTx(from.Key, types.LatestSignerForChainID(chainID), &types.DynamicFeeTx{
-		ChainID: chainID, Nonce: nonce, To: &to, Value: new(big.Int).Mul(big.NewInt(10), big.NewInt(1e18)), Gas: 21_000,
-		GasTipCap: big.NewInt(1), GasFeeCap: big.NewInt(10_000_000_000),
-	})
-	if err != nil {
-		return err
-	}
-	_, err = client.SendTransactionSync(t.Context(), tx, nil)
-	return err
-}
-
 // CreateApp registers an app of the account and returns its address.
 func CreateApp(t testing.TB, n *localnet.Network, owner poco.Account, app poco.App) common.Address {
 	t.Helper()
