@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	localnet          start the local network (one for all scripts) and give the script an account of its own on it:
 //	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_IMAGE, LOCALNET_ADDRESS, IEXECFORM_PRIVATE_KEY and
 //	                  the variables rpc_url, market_url and image (as IEXECFORM_VAR_…)
+//	sent [N]          fail unless the account sent N transactions since the last sent; without N, count anew
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
@@ -75,6 +76,7 @@ func TestScripts(t *testing.T) {
 					ts.Setenv(name, value)
 				}
 			},
+			"sent":     sent,
 			"lock":     lock,
 			"unlock":   unlock,
 			"freeport": freePort,
