@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/trace"
 )
 
 // DigestPrecondition is the kind of the precondition that a reference still has the digest that it had.
@@ -113,7 +114,7 @@ func NewResolver() *Resolver {
 	return &Resolver{
 		backoff:   remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Jitter: 0.2, Steps: 4},
 		timeout:   90 * time.Second,
-		transport: t,
+		transport: trace.Transport(t, "registry", false),
 		slots:     semaphore.NewWeighted(8),
 		known:     map[request]Image{},
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/rpc"
+
+	"github.com/iexecform/iexecform/providers/trace"
 )
 
 // Options tune a Client. The zero value is ready to use.
@@ -82,6 +84,7 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 		own.MaxIdleConnsPerHost = parallel
 		t.base = own
 	}
+	t.base = trace.Transport(t.base, "chain", true)
 	c.http = &http.Client{Transport: t}
 	if c.rpc, err = rpc.DialOptions(ctx, rawURL, rpc.WithHTTPClient(c.http)); err != nil {
 		return nil, fmt.Errorf("dial chain at %s: %w", c.url, err)

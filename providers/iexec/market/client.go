@@ -29,6 +29,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/trace"
 )
 
 // Options tune a Client. The zero value is ready to use.
@@ -93,7 +94,7 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = parallel
 		t.IdleConnTimeout = 4 * time.Second // the market closes idle connections after 5 s
-		c.http = &http.Client{Transport: t}
+		c.http = &http.Client{Transport: trace.Transport(t, "market", false)}
 	}
 	return c, nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/trace"
 )
 
 // MaxSecret is the largest secret that the service takes, in bytes of UTF-8. Source: SecretUtils of iexec-sms.
@@ -67,7 +68,7 @@ func New(rawURL string, opts Options) (*Client, error) {
 	}
 	return &Client{
 		base: strings.TrimRight(u.String(), "/"), host: u.Host, opts: opts,
-		http: &http.Client{Transport: opts.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http: &http.Client{Transport: trace.Transport(opts.Transport, "sms", false), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }
 
@@ -106,18 +107,14 @@ func (c *Client) Exists(ctx context.Context, app common.Address) (bool, error) {
 	return there, err
 }
 
-// Push gives the app its secret; signer is that of the app's current owner. It returns an *ExistsError when the app has a
-// secret already, and nil when the answer was lost but the secret is there. SIDE EFFECTS: the secret, for ever.
+// Push gives the app, of which a look has shown that it has none, its secret; signer is that of the app's current owner. It
+// returns an *ExistsError when the app has a secret all the same, and nil when the answer was lost but the secret is there.
+// SIDE EFFECTS: the secret, for ever.
 func (c *Client) Push(ctx context.Context, app common.Address, secret string, signer Signer) error {
 	if err := Check(secret); err != nil {
 		return err
 	}
 	op := "push the secret of app " + app.Hex()
-	if there, err := c.Exists(ctx, app); err != nil {
-		return err
-	} else if there {
-		return &ExistsError{App: app}
-	}
 	challenge := poco.AppSecretChallenge(app, secret)
 	sign, err := signer.SignText(ctx, challenge[:])
 	if err != nil {

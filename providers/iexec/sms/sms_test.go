@@ -125,18 +125,18 @@ func TestUnclearAnswers(t *testing.T) {
 		asked   string
 		want    string // part of the error; "" for none
 	}{
-		{"lost answer, and it is there", []func(http.ResponseWriter){answer(no), hangUp, answer(yes)}, "HEAD POST HEAD", ""},
-		{"lost answer, and it isn't there", []func(http.ResponseWriter){answer(no), hangUp, answer(no), answer(yes)}, "HEAD POST HEAD POST", ""},
-		{"error of the service, and it is there", []func(http.ResponseWriter){answer(no), answer(502), answer(yes)}, "HEAD POST HEAD", ""},
-		{"seen late", []func(http.ResponseWriter){answer(no), answer(502), answer(no), answer(http.StatusConflict)}, "HEAD POST HEAD POST", ""},
-		{"somebody was faster", []func(http.ResponseWriter){answer(no), answer(http.StatusConflict)}, "HEAD POST", "has a secret already"},
-		{"look again", []func(http.ResponseWriter){answer(503), answer(no), answer(yes)}, "HEAD HEAD POST", ""},
-		{"too large", []func(http.ResponseWriter){answer(no), answer(http.StatusRequestEntityTooLarge)}, "HEAD POST", "more than 4096 bytes"},
-		{"not an SMS", []func(http.ResponseWriter){answer(http.StatusOK)}, "HEAD", "not what a secret management service answers; check sms_url"},
+		{"lost answer, and it is there", []func(http.ResponseWriter){hangUp, answer(yes)}, "POST HEAD", ""},
+		{"lost answer, and it isn't there", []func(http.ResponseWriter){hangUp, answer(no), answer(yes)}, "POST HEAD POST", ""},
+		{"error of the service, and it is there", []func(http.ResponseWriter){answer(502), answer(yes)}, "POST HEAD", ""},
+		{"seen late", []func(http.ResponseWriter){answer(502), answer(no), answer(http.StatusConflict)}, "POST HEAD POST", ""},
+		{"somebody was faster", []func(http.ResponseWriter){answer(http.StatusConflict)}, "POST", "has a secret already"},
+		{"look again", []func(http.ResponseWriter){answer(502), answer(503), answer(no), answer(yes)}, "POST HEAD HEAD POST", ""},
+		{"too large", []func(http.ResponseWriter){answer(http.StatusRequestEntityTooLarge)}, "POST", "more than 4096 bytes"},
+		{"not an SMS", []func(http.ResponseWriter){answer(http.StatusOK)}, "POST", "not what a secret management service answers; check sms_url"},
 		{"elsewhere", []func(http.ResponseWriter){func(w http.ResponseWriter) {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
 			w.WriteHeader(http.StatusTemporaryRedirect)
-		}}, "HEAD", "set sms_url to the service's own URL"},
+		}}, "POST", "set sms_url to the service's own URL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
