@@ -30,7 +30,7 @@ import (
 // migration writes makes nothing. Where nobody can be asked the files are believed, and the findings say so.
 
 // lookFor is how long an endpoint may fail until its chain counts as out of reach.
-const lookFor = 10 * time.Second
+const lookFor = 3 * time.Second
 
 // Migrate implements providers.Migrator.
 func (provider) Migrate(ctx context.Context, req providers.MigrateRequest) (*providers.Migration, error) {
