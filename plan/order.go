@@ -13,10 +13,12 @@ import (
 //   - an action that isn't early waits for all actions of the objects that its object depends on, through objects
 //     without actions too, and of those that provide what it requires;
 //   - what goes, goes after the objects that depended on it: those that go too, and those that change;
+//   - a late action waits for the same;
 //   - an object that only the state changes for gets one action of the engine's;
 //   - an object that is imported is remembered first.
 //
-// Numbers rise along the order in which instances were planned, so After points backwards only.
+// Numbers rise along the order in which instances were planned, except for what late actions wait for, so After points
+// backwards only.
 func (b *builder) orderActions() {
 	o := &ordering{builder: b, ends: map[addr.Instance][]int{}, before: map[addr.Instance][]int{}}
 	b.completeActions()
@@ -24,6 +26,7 @@ func (b *builder) orderActions() {
 		return
 	}
 	b.verifyWhereUsed()
+	o.findLeavers()
 	for _, i := range b.order {
 		o.place(i)
 	}
@@ -106,13 +109,78 @@ type ordering struct {
 	*builder
 	ends   map[addr.Instance][]int // numbers of the actions that end an instance, through instances without actions
 	before map[addr.Instance][]int // what must be over before an instance may go, if it goes
+	// leavers are the objects that depended on an instance and go or depend on it no more; nil unless an action is late.
+	leavers map[addr.Instance][]addr.Instance
+	placed  map[addr.Instance]bool // only with leavers
+}
+
+func (c *proposal) isLate() bool {
+	return slices.ContainsFunc(c.Actions, func(a providers.Action) bool { return a.Late })
+}
+
+func (o *ordering) findLeavers() {
+	if !slices.ContainsFunc(o.order, func(i addr.Instance) bool { c := o.proposals[i]; return c != nil && c.isLate() }) {
+		return
+	}
+	o.leavers, o.placed = map[addr.Instance][]addr.Instance{}, map[addr.Instance]bool{}
+	for _, i := range o.order {
+		c, prior := o.proposals[i], o.State.Snapshot.Resources[i]
+		if c == nil || prior == nil {
+			continue
+		}
+		for _, d := range prior.Dependencies {
+			if c.removed || !slices.Contains(c.dependsOn, d) {
+				o.leavers[d] = append(o.leavers[d], i)
+			}
+		}
+	}
+}
+
+// needs is the objects that are placed before an instance.
+func (o *ordering) needs(i addr.Instance) []addr.Instance {
+	c := o.proposals[i]
+	switch {
+	case c == nil:
+		return nil
+	case c.removed:
+		return o.leavers[i]
+	case !c.isLate():
+		return c.waitsFor()
+	}
+	needs := slices.Clone(c.waitsFor())
+	for _, l := range o.leavers[i] {
+		if !o.reaches(l, i, map[addr.Instance]bool{}) {
+			needs = append(needs, l)
+		}
+	}
+	return needs
+}
+
+// reaches tells whether placing one instance needs another to be placed before, late actions aside.
+func (o *ordering) reaches(from, to addr.Instance, seen map[addr.Instance]bool) bool {
+	c := o.proposals[from]
+	if from == to || c == nil || seen[from] {
+		return from == to
+	}
+	seen[from] = true
+	next := c.waitsFor()
+	if c.removed {
+		next = o.leavers[from]
+	}
+	return slices.ContainsFunc(next, func(n addr.Instance) bool { return o.reaches(n, to, seen) })
 }
 
 // place numbers the actions of one instance.
 func (o *ordering) place(i addr.Instance) {
 	c := o.proposals[i]
-	if c == nil || o.excluded(i) {
+	if c == nil || o.excluded(i) || o.placed[i] {
 		return
+	}
+	if o.leavers != nil {
+		o.placed[i] = true
+		for _, n := range o.needs(i) {
+			o.place(n)
+		}
 	}
 	var wait []int
 	if c.removed {
@@ -133,6 +201,9 @@ func (o *ordering) place(i addr.Instance) {
 		}
 		if !a.Early && !slices.ContainsFunc(local, func(l int) bool { return !c.Actions[l].Early }) {
 			a.After = append(a.After, wait...)
+		}
+		if a.Late {
+			a.After = append(a.After, o.before[i]...)
 		}
 		slices.Sort(a.After)
 		a.After = slices.Compact(a.After)

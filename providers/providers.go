@@ -222,6 +222,7 @@ type Action struct {
 	Summary  string          `json:"summary"`
 	After    []int           `json:"after,omitempty"`
 	Early    bool            `json:"early,omitempty"` // doesn't wait for the objects that its object depends on
+	Late     bool            `json:"-"`               // waits for the objects that depended on its object and go, or change
 	Batch    string          `json:"-"`               // actions with the same one may be done together; see Batcher
 	Group    int             `json:"group,omitempty"` // those that are done together have the same one: the first one's ID
 	Payload  json.RawMessage `json:"payload,omitempty"`

@@ -176,7 +176,7 @@ var tables = &providers.Schema{
 		{Name: "kind", Type: cty.String, Mode: schema.Required, ForceNew: true, Doc: "What it is."},
 		{Name: "size", Type: cty.Number, Mode: schema.Optional, Default: cty.NumberIntVal(1), Doc: "How large it is. It can be resized in place."},
 		{Name: "ref", Type: cty.String, Mode: schema.Optional, Doc: "Anything, such as another thing's id. Only the state has it."},
-		{Name: "prepare", Type: cty.Bool, Mode: schema.Optional, Doc: "Prepare it before it is made, without waiting for what it refers to."},
+		{Name: "prepare", Type: cty.Bool, Mode: schema.Optional, Doc: "Prepare it before it is made, without waiting for what it refers to; and resize it only after what referred to it."},
 		{Name: "id", Type: cty.String, Mode: schema.Computed, Doc: "`KIND/NAME`, known when it is planned."},
 		{Name: "token", Type: cty.String, Mode: schema.Computed, Doc: "Made by the cloud: known only after apply."},
 		{Name: "things", Type: cty.Map(cty.String), Mode: schema.Computed, Doc: "Kinds of the things that may exist for this resource, by id."},

@@ -78,6 +78,7 @@ func (c *client) plan(req providers.PlanRequest) providers.PlanResult {
 	}
 	if exists && thing.Size != size {
 		add(request{Op: OpResize, ID: id, Size: size}, expect(id, &thing.Size))
+		result.Actions[len(result.Actions)-1].Late = req.Desired.GetAttr("prepare").RawEquals(cty.True)
 	}
 	for _, other := range others {
 		add(request{Op: OpDelete, ID: other})

@@ -268,7 +268,7 @@ func (p *entryPlan) transfer(ctx context.Context, c *client, from common.Address
 		return
 	}
 	p.result.Actions = append(p.result.Actions, providers.Action{
-		Kind: "transfer", Summary: fmt.Sprintf("transfer %s %s to %s", p.kind.Noun, p.address, p.owner), After: after,
+		Kind: "transfer", Late: true, Summary: fmt.Sprintf("transfer %s %s to %s", p.kind.Noun, p.address, p.owner), After: after,
 		Payload: marshal(transferPayload{Kind: p.kind.Noun, Address: p.address, From: from, To: p.owner}),
 		Cost:    c.cost(ctx, 60_000), Expect: []providers.Precondition{ownerPrecondition(p.kind, p.address, from)},
 	})
