@@ -81,7 +81,7 @@ func (a *app) destroyCommand() *cobra.Command {
 // refuseWithPlan refuses flags that only make sense while planning.
 func refuseWithPlan(cmd *cobra.Command) error {
 	var given []string
-	for _, name := range []string{"var", "var-file", "target", "replace", "destroy", "refresh-only", "refresh"} {
+	for _, name := range []string{"var-file", "target", "replace", "destroy", "refresh-only", "refresh"} {
 		if cmd.Flags().Changed(name) {
 			given = append(given, "--"+name)
 		}
@@ -208,13 +208,16 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	if err := v.Plan(p, true); err != nil {
 		return err
 	}
-	source, err := a.planSource(ctx, p)
+	source, err := a.planSource(ctx, p, o.inputFlags)
 	if err != nil {
 		return err
 	}
 	session := plan.NewSession(a.providers(), loaded, p.Project, p.Workspace, a.dir, a.prompt(o.noInput))
 	defer func() { _ = session.Close() }()
 	if err := source.open(ctx, p, session); err != nil {
+		return err
+	}
+	if err := source.writeOnly(ctx, p, session, a.providers()); err != nil {
 		return err
 	}
 	options := apply.Options{Plan: p, State: loaded, Session: session}

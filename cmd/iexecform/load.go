@@ -28,6 +28,7 @@ func (t lazyTables) ResourceTable(typ string) *schema.Table { return t.providers
 type inputFlags struct {
 	args    []config.InputArg
 	noInput bool
+	saved   bool // a saved plan is applied: only ephemeral variables can be set
 }
 
 func (o *inputFlags) add(flags *pflag.FlagSet) {
@@ -91,7 +92,7 @@ func (a *app) loadConfig() (*config.Config, hcl.Diagnostics, error) {
 
 // inputs collects the variables' values, and asks for those that are missing where somebody can be asked.
 func (a *app) inputs(ctx context.Context, c *config.Config, o inputFlags) (map[string]cty.Value, hcl.Diagnostics) {
-	src := config.InputSources{Environ: a.env, Args: o.args}
+	src := config.InputSources{Environ: a.env, Args: o.args, EphemeralOnly: o.saved}
 	if !o.noInput && a.streams.InTerminal {
 		for _, v := range c.Missing(src) {
 			text, err := a.askVariable(ctx, v)
@@ -110,7 +111,7 @@ func (a *app) askVariable(ctx context.Context, v config.Variable) (string, error
 		question += "\n  " + v.Description
 	}
 	question += "\n  Enter a value: "
-	if v.Sensitive {
+	if v.Sensitive || v.Ephemeral {
 		return prompter{a}.Secret(ctx, question)
 	}
 	_, _ = fmt.Fprint(a.streams.Err, question)

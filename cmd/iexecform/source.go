@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -15,16 +16,23 @@ import (
 )
 
 // planSource is the configuration that a saved plan was made from, for what the plan doesn't hold: sensitive settings of
-// providers, and outputs that only the actions make known. Its fields are nil when it isn't needed or isn't there.
+// providers, write-only attributes, and outputs that only the actions make known. Its fields are nil when it isn't needed
+// or isn't there.
 type planSource struct {
 	config *config.Config
 	inputs map[string]cty.Value
 	lost   error // why it isn't there
 }
 
-// planSource loads the configuration of the plan if the plan needs it. A plan that doesn't is applied without.
-func (a *app) planSource(ctx context.Context, p *plan.Plan) (*planSource, error) {
+// planSource loads the configuration of the plan if the plan needs it. A plan that doesn't is applied without. Flags may
+// give values to ephemeral variables only: those of others are in the plan.
+func (a *app) planSource(ctx context.Context, p *plan.Plan, flags inputFlags) (*planSource, error) {
 	secrets := ""
+	for i := range p.Actions {
+		if act := &p.Actions[i]; len(act.WriteOnly) > 0 {
+			secrets = fmt.Sprintf("%s of %s", strings.Join(act.WriteOnly, ", "), act.Addr)
+		}
+	}
 	for _, v := range p.Providers {
 		if len(v.Sensitive) > 0 {
 			secrets = fmt.Sprintf("%s of provider %s", strings.Join(v.Sensitive, ", "), v.Addr)
@@ -36,6 +44,9 @@ func (a *app) planSource(ctx context.Context, p *plan.Plan) (*planSource, error)
 	}
 	s := &planSource{}
 	if secrets == "" && !late {
+		if len(flags.args) > 0 {
+			return nil, errors.New("--var can't be given with this saved plan: the plan has all values that it needs. Nothing was sent. Plan again to change them")
+		}
 		return s, nil
 	}
 	c, _, err := a.loadConfig()
@@ -45,7 +56,7 @@ func (a *app) planSource(ctx context.Context, p *plan.Plan) (*planSource, error)
 	case c.Digest() != p.Config:
 		s.lost = fmt.Errorf("the configuration in %s is not the one that the plan was made from", a.dir)
 	default:
-		inputs, diags := a.inputs(ctx, c, inputFlags{noInput: true})
+		inputs, diags := a.inputs(ctx, c, inputFlags{args: flags.args, noInput: true, saved: true})
 		if diags.HasErrors() {
 			s.lost = &failure{err: diags, sources: c.Files()}
 		} else {
@@ -53,7 +64,10 @@ func (a *app) planSource(ctx context.Context, p *plan.Plan) (*planSource, error)
 		}
 	}
 	if s.lost != nil && secrets != "" {
-		return nil, fmt.Errorf("a plan file holds no secrets, so sensitive settings are read from the configuration (%s): %w. "+
+		if failed := (*failure)(nil); errors.As(s.lost, &failed) {
+			return nil, s.lost // what is wrong with which variable; nothing was sent
+		}
+		return nil, fmt.Errorf("a plan file holds no secrets, so they are read from the configuration (%s): %w. "+
 			"Nothing was sent. Apply in the directory of the configuration, or plan again", secrets, s.lost)
 	}
 	return s, nil
@@ -82,6 +96,44 @@ func (s *planSource) open(ctx context.Context, p *plan.Plan, session *plan.Sessi
 		}
 	}
 	return nil
+}
+
+// writeOnly evaluates the write-only attributes that the plan's actions need, and puts them into the session. What they
+// depend on is as the plan has it; data sources are read again.
+func (s *planSource) writeOnly(ctx context.Context, p *plan.Plan, session *plan.Session, registry providers.Registry) error {
+	var needed []addr.Instance
+	for i := range p.Actions {
+		if act := &p.Actions[i]; len(act.WriteOnly) > 0 {
+			needed = append(needed, act.Addr)
+		}
+	}
+	if len(needed) == 0 {
+		return nil
+	}
+	planned := remembered{session: session, objects: make(map[addr.Instance]cty.Value, len(p.Changes))}
+	for i := range p.Changes {
+		planned.objects[p.Changes[i].Addr] = p.Changes[i].After
+	}
+	_, diags := s.config.Evaluate(ctx, config.EvalRequest{
+		Inputs: s.inputs, Workspace: p.Workspace, Targets: needed, Handler: secretValues{planned, registry},
+	})
+	if diags.HasErrors() {
+		return &failure{err: diags, sources: s.config.Files()}
+	}
+	return nil
+}
+
+// secretValues is a config.Handler that answers with what was planned, and puts write-only attributes into the session.
+type secretValues struct {
+	remembered
+	registry providers.Registry
+}
+
+func (v secretValues) Resources(ctx context.Context, instances []config.Instance) []config.Result {
+	for _, in := range instances {
+		v.session.SetWriteOnly(in.Addr, plan.WriteOnly(v.registry.ResourceTable(in.Addr.Resource.Type), in.Value))
+	}
+	return v.remembered.Resources(ctx, instances)
 }
 
 // providerSettings is a config.Handler that keeps the settings of providers.
@@ -144,7 +196,7 @@ func (r remembered) Resources(_ context.Context, instances []config.Instance) []
 	for i, in := range instances {
 		value, ok := r.objects[in.Addr]
 		if !ok {
-			results[i].Diags = lost(in, in.Addr.String()+" is not in the state.")
+			results[i].Diags = lost(in, in.Addr.String()+" is neither in the state nor in the plan.")
 			continue
 		}
 		results[i].Value = value
@@ -153,5 +205,5 @@ func (r remembered) Resources(_ context.Context, instances []config.Instance) []
 }
 
 func lost(in config.Instance, detail string) hcl.Diagnostics {
-	return hcl.Diagnostics{in.Diagnostic(hcl.DiagError, "", "Cannot evaluate the outputs", detail)}
+	return hcl.Diagnostics{in.Diagnostic(hcl.DiagError, "", "Cannot evaluate the configuration again", detail)}
 }

@@ -85,6 +85,9 @@ func attrList(out *strings.Builder, attrs []schema.Attr) {
 		if a.Sensitive {
 			out.WriteString(", sensitive")
 		}
+		if a.WriteOnly {
+			out.WriteString(", write-only")
+		}
 		fmt.Fprintf(out, ": %s\n", a.Doc)
 	}
 }

@@ -16,6 +16,7 @@ import (
 const (
 	unknownText   = "(known after apply)"
 	sensitiveText = "(sensitive value)"
+	writeOnlyText = "(write-only, kept nowhere)"
 )
 
 // attrText is an attribute's value as people read it: by its Format, or as HCL. Further lines are indented by indent.
