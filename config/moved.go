@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -226,7 +227,10 @@ func (l *loader) checkMoves() {
 		l.removedFrom[r.From.Resource] = append(l.removedFrom[r.From.Resource], n)
 		l.leave(r.From, r.From.Key.IsZero(), leaving{what: "removed", rng: r.fromRange, advice: "Remove the removed block, or the resource."})
 	}
-	for _, m := range l.moves {
+	for n, m := range l.moves {
+		if !slices.Contains(l.movesFrom[m.From.Resource], n) {
+			continue // ambiguous
+		}
 		end, _, ok := l.MovedTo(m.From)
 		switch {
 		case !ok:

@@ -86,6 +86,7 @@ func importFailure(in config.Import, err error) *hcl.Diagnostic {
 	d := errorf("Cannot import", "%s: %s.", in.To, textOf(err))
 	if !in.Range.Empty() {
 		d.Subject = in.Range.Ptr()
+		d.Detail += " Correct the id, or remove the import block."
 	}
 	d.Extra = failure{textOf(err)}
 	return d

@@ -102,11 +102,9 @@ func notConfigured(c *config.Config, to addr.Instance) error {
 	for _, d := range c.Blocks() {
 		names = append(names, d.Addr.String())
 	}
-	if hint := config.DidYouMean(to.Resource.String(), names); hint != "" {
-		return fmt.Errorf("there is no resource %s in the configuration.%s", to.Resource, hint)
-	}
-	return fmt.Errorf("there is no resource %s in the configuration. Write its block first:\n\n  resource %q %q {\n    # …\n  }\n\n"+
-		"or write an import block and let `iexecform plan --generate-config-out=FILE.hcl` write the resource", to.Resource, to.Resource.Type, to.Resource.Name)
+	return fmt.Errorf("there is no resource %s in the configuration.%s Write its block first:\n\n  resource %q %q {\n    # …\n  }\n\n"+
+		"or write an import block and let `iexecform plan --generate-config-out=FILE.hcl` write the resource",
+		to.Resource, config.DidYouMean(to.Resource.String(), names), to.Resource.Type, to.Resource.Name)
 }
 
 const generatedHeader = "Written by `iexecform plan --generate-config-out`; yours to edit."

@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:
 //
 //	localnet          start the local network (one for all scripts) and give the script an account of its own on it:
-//	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_IMAGE, LOCALNET_ADDRESS, IEXECFORM_PRIVATE_KEY and
-//	                  the variables rpc_url, market_url and image (as IEXECFORM_VAR_…)
+//	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_SMS, LOCALNET_IMAGE, LOCALNET_ADDRESS, IEXECFORM_PRIVATE_KEY and
+//	                  the variables rpc_url, market_url, sms_url and image (as IEXECFORM_VAR_…)
 //	sent [N]          fail unless the account sent N transactions since the last sent; without N, count anew
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
 //	freeport NAME     set NAME to an address that nobody listens on
@@ -66,11 +66,12 @@ func TestScripts(t *testing.T) {
 				info := network().Info()
 				account := nettest.NewAccount(t, network(), int(accounts.Add(1)))
 				for name, value := range map[string]string{
-					"LOCALNET_RPC": info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_IMAGE": info.SampleImage,
+					"LOCALNET_RPC": info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_SMS": info.SMSURL, "LOCALNET_IMAGE": info.SampleImage,
 					"LOCALNET_ADDRESS":         account.Address.Hex(),
 					"IEXECFORM_PRIVATE_KEY":    "0x" + hex.EncodeToString(crypto.FromECDSA(account.Key)),
 					"IEXECFORM_VAR_rpc_url":    info.RPCURL,
 					"IEXECFORM_VAR_market_url": info.MarketURL,
+					"IEXECFORM_VAR_sms_url":    info.SMSURL,
 					"IEXECFORM_VAR_image":      info.SampleImage,
 				} {
 					ts.Setenv(name, value)

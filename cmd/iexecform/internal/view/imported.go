@@ -34,14 +34,15 @@ func movedHeader(m state.Moved) string { return fmt.Sprintf("# %s has moved to %
 
 // remarks are what else happens than the header says.
 func remarks(c *plan.Change) []string {
-	var list []string
-	if c.Kind != providers.NoOp && moved(c) {
-		list = append(list, fmt.Sprintf("# (moved from %s)", c.MovedFrom))
+	switch {
+	case c.Kind == providers.NoOp:
+		return nil
+	case moved(c):
+		return []string{fmt.Sprintf("# (moved from %s)", c.MovedFrom)}
+	case c.Importing != "":
+		return []string{fmt.Sprintf("# (imported from %q)", c.Importing)}
 	}
-	if c.Importing != "" {
-		list = append(list, fmt.Sprintf("# (imported from %q)", c.Importing))
-	}
-	return list
+	return nil
 }
 
 // otherMoves are those of objects that are not among the plan's changes, because of its targets.
