@@ -286,7 +286,7 @@ func (c *client) CheckWriteOnly(_ context.Context, a providers.Action, values ma
 		return fmt.Errorf("action %d, %s, has no value to work with", a.ID, a.Kind)
 	}
 	if c.fingerprints.of(c.ID, p.App, value.AsString()) != p.Fingerprint {
-		return fmt.Errorf("the secret of app %s is not the one that the plan was made with: its fingerprint differs", p.App)
+		return fmt.Errorf("the secret of app %s is not the one that the plan was made with: its fingerprint differs (give it that value, and this plan can be applied)", p.App)
 	}
 	return nil
 }
@@ -331,7 +331,10 @@ func doPushSecret(ctx context.Context, c *client, req providers.DoRequest) (json
 	if errors.As(err, &exists) { // somebody else was faster: it isn't this one
 		return nil, errors.Join(err, req.Journal.Patch(ctx, status(nil)))
 	}
-	return nil, err
+	if err != nil {
+		return nil, err
+	}
+	return status(secretPushed), nil
 }
 
 var _ providers.WriteOnlyChecker = (*client)(nil)
