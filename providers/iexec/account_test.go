@@ -320,8 +320,10 @@ func TestNoFundsForGas(t *testing.T) {
 	w.Write(fmt.Sprintf("provider \"iexec\" {\n  chain = \"localnet\"\n  rpc_url = %q\n  market_url = %q\n%s}\n", c.RPC, c.Market, poor) + appBlock("docker.io/a/b:1"))
 	made := w.Plan()
 	want := "has 0 ETH and the plan's transactions need about"
-	if !strings.Contains(made.String(), "warning provider iexec: wallet 0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A "+want) {
-		t.Errorf("the plan doesn't warn:\n%s", made)
+	for how, made := range map[string]*providertest.Made{"fresh": made, "saved": w.saved(w.encode(made.Plan))} {
+		if !strings.Contains(made.String(), "warning provider iexec: wallet 0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A "+want) {
+			t.Errorf("the %s plan doesn't warn:\n%s", how, made)
+		}
 	}
 	var held *providers.HeldError
 	if _, err := w.TryApply(t.Context(), made); err == nil || errors.As(err, &held) || !strings.Contains(err.Error(), want) {

@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -149,6 +150,9 @@ func openWallet(cfg WalletConfig, env func(string) string, prompt providers.Prom
 	return w, nil
 }
 
+// A key as hex isn't a name: without 0x it is too long, with it it begins with a digit.
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+
 // check refuses what contradicts itself.
 func (cfg WalletConfig) check() error {
 	var given []string
@@ -159,6 +163,9 @@ func (cfg WalletConfig) check() error {
 	}
 	if len(given) > 1 {
 		return providers.At(given[0], fmt.Errorf("a wallet has one source of signatures, and %s are given; leave one", strings.Join(given, " and ")))
+	}
+	if cfg.KeyEnv != "" && !variableName.MatchString(cfg.KeyEnv) { // perhaps the key itself: it isn't shown
+		return providers.At("private_key_env", errors.New("this is not the name of an environment variable, such as ALICE_PRIVATE_KEY; the key itself must not be in the configuration"))
 	}
 	if cfg.Clef == "" {
 		return nil
