@@ -71,7 +71,7 @@ var appEntry = entry{&entryKind{
 }}
 
 var datasetEntry = entry{&entryKind{
-	kind: poco.DatasetEntry, gas: 450_000,
+	kind: poco.DatasetEntry, gas: 600_000,
 	intro: "A dataset: an encrypted file, registered on chain. Its address is known before it is deployed, because it is made from its fields " +
 		"and its first owner (CREATE2).",
 	example: "resource \"iexec_dataset\" \"genome\" {\n  name      = \"genome\"\n  multiaddr = \"https://example.com/genome.enc\"\n  checksum  = \"0x${filesha256(\"genome.enc\")}\"\n}\n",
@@ -88,7 +88,7 @@ var datasetEntry = entry{&entryKind{
 }}
 
 var workerpoolEntry = entry{&entryKind{
-	kind: poco.WorkerpoolEntry, gas: 400_000,
+	kind: poco.WorkerpoolEntry, gas: 550_000,
 	intro: "A workerpool: who offers to compute tasks, registered on chain. Its address is known before it is deployed, because it is made from " +
 		"its description and its first owner (CREATE2).",
 	example: "resource \"iexec_workerpool\" \"here\" {\n  description = \"here\"\n}\n",
