@@ -154,7 +154,7 @@ type bodyValue struct {
 // sets are unknown; the expressions in broken are unknown.
 func (b *body) evaluate(ctx *hcl.EvalContext, who string, sensitiveOK bool, static bool, broken map[hcl.Expression]bool) bodyValue {
 	out := bodyValue{}
-	d := decoder{table: b.table, ctx: ctx, who: who, sensitiveOK: sensitiveOK, static: static, broken: broken, out: &out}
+	d := decoder{table: b.table, rng: b.rng, ctx: ctx, who: who, sensitiveOK: sensitiveOK, static: static, broken: broken, out: &out}
 	values := make(map[string]cty.Value, len(b.table.Attrs)+len(b.blocks))
 	d.attrs(b.attrs, b.rest, values)
 	for i := range b.blocks {
@@ -178,6 +178,7 @@ func (b *body) evaluate(ctx *hcl.EvalContext, who string, sensitiveOK bool, stat
 // decoder evaluates the attributes of one instance.
 type decoder struct {
 	table       *schema.Table
+	rng         hcl.Range // of the block's header
 	ctx         *hcl.EvalContext
 	who         string // the instance's address
 	sensitiveOK bool
@@ -218,7 +219,7 @@ func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
 	}
 	v, diags := b.expr.Value(d.ctx)
 	if diags.HasErrors() {
-		return v, diags
+		return v, b.conceal(diags, d.rng)
 	}
 	if v.ContainsMarked() {
 		kept := !d.sensitiveOK && !b.attr.WriteOnly
@@ -286,7 +287,7 @@ func (d *decoder) invalid(b *binding, err error) hcl.Diagnostics {
 func (d *decoder) fail(b *binding, summary, format string, args ...any) hcl.Diagnostics {
 	diag := failure(b.expr.Range().Ptr(), summary, format, args...)
 	diag.Context = b.rng.Ptr()
-	return hcl.Diagnostics{within(diag, b.expr, d.ctx)}
+	return b.conceal(hcl.Diagnostics{within(diag, b.expr, d.ctx)}, d.rng)
 }
 
 // find returns the binding of "attribute" or "block.attribute", and the range of a nested block.

@@ -80,7 +80,7 @@ func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hc
 		slices.SortFunc(list, addr.Instance.Compare)
 	}
 	slices.SortFunc(r.Providers, compareProviders)
-	return r, inOrder(e.explain(e.diags))
+	return r, inOrder(discreet(e.explain(e.diags)))
 }
 
 func (e *evaluator) setInputs(inputs map[string]cty.Value) {

@@ -304,7 +304,7 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 			g.diags = append(g.diags, c.validate(c.variables[name].variable, inputs, g.set[name].rng)...)
 		}
 	}
-	return inputs, inOrder(g.diags)
+	return inputs, inOrder(discreet(g.diags))
 }
 
 func missingVariable(v *variable) *hcl.Diagnostic {

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 )
@@ -48,6 +51,46 @@ func isEphemeral(v cty.Value) bool {
 	_, marks := v.UnmarkDeep()
 	_, has := marks[ephemeralMark]
 	return has
+}
+
+// discreet takes out of diagnostics what functions said of arguments that must not be shown: they may quote them.
+func discreet(diags hcl.Diagnostics) hcl.Diagnostics {
+	for _, d := range diags {
+		call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d)
+		if !ok || call.FunctionCallError() == nil || d.Expression == nil || d.EvalContext == nil {
+			continue
+		}
+		marked := slices.ContainsFunc(d.Expression.Variables(), func(t hcl.Traversal) bool {
+			v, problems := t.TraverseAbs(d.EvalContext)
+			return !problems.HasErrors() && v.ContainsMarked()
+		})
+		if marked {
+			d.Detail = hiddenReason(call)
+		}
+	}
+	return diags
+}
+
+func hiddenReason(call hclsyntax.FunctionCallDiagExtra) string {
+	return fmt.Sprintf("Call to function %q failed. The reason is not shown, because it may quote a value that must not be shown.", call.CalledFunctionName())
+}
+
+// conceal takes out of diagnostics about a write-only attribute whatever might show its value: values, what functions said,
+// and, where it is written as it is, its source. The place is that of the block then.
+func (b *binding) conceal(diags hcl.Diagnostics, block hcl.Range) hcl.Diagnostics {
+	if !b.attr.WriteOnly {
+		return diags
+	}
+	for _, d := range diags {
+		d.Expression, d.EvalContext = nil, nil
+		if call, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallDiagExtra](d); ok && call.FunctionCallError() != nil {
+			d.Detail = hiddenReason(call)
+		}
+		if len(b.expr.Variables()) == 0 {
+			d.Subject, d.Context = block.Ptr(), nil
+		}
+	}
+	return diags
 }
 
 // withoutSensitive takes the sensitive mark off a value and all its parts.
