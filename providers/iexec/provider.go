@@ -125,7 +125,9 @@ func providerTable() *schema.Table {
 				textAttr(schema.Attr{Name: "private_key_env", Mode: schema.Optional,
 					Doc: "Name of an environment variable with the private key as hex. With it, several provider blocks can have a key each; `IEXECFORM_PRIVATE_KEY` is ignored."}),
 				textAttr(schema.Attr{Name: "clef", Mode: schema.Optional,
-					Doc: "URL or socket of clef, go-ethereum's external signer, such as `http://127.0.0.1:8550` or `~/.clef/clef.ipc`. Needs `address`. What clef refuses to sign is held, and asked for again by the next apply."}),
+					Doc: "URL or socket of clef, go-ethereum's external signer, such as `http://127.0.0.1:8550` or `~/.clef/clef.ipc`. Needs `address`. " +
+						"It is asked for each transaction, order and change on the market, which a rule file of clef can approve of; its HTTP server waits for its user for half a minute only, its socket has no limit. " +
+						"What clef refuses to sign is held, and asked for again by the next apply."}),
 			},
 		}},
 	}
