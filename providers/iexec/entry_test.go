@@ -389,3 +389,34 @@ func TestEntryData(t *testing.T) {
 		w.write(all)
 	}
 }
+
+// TestImportEntry takes up entries that others made and gave away: the registry's log tells who made them.
+func TestImportEntry(t *testing.T) {
+	forEachEntry(t, func(t *testing.T, k entryCase) {
+		w := newWorld(t)
+		maker, owner := poco.DevAccounts()[2], poco.DevAccounts()[3]
+		w.write(k.block(k.one, "owner = \""+maker.Address.Hex()+"\"\n"))
+		w.step("deploy")
+		address := k.value(w, "address")
+		k.transferOutside(w, maker, owner)
+		w.LoseState()
+		block := k.block(k.one, "owner = \""+owner.Address.Hex()+"\"\n")
+		w.write(block + fmt.Sprintf("import {\n  to = iexec_%s.e\n  id = %q\n}\n", k.kind.Noun, strings.ToLower(address)))
+		before := w.nonce()
+		w.step("import")
+		if got := [3]string{k.value(w, "address"), k.value(w, "owner"), k.value(w, "first_owner")}; got != [3]string{address, owner.Address.Hex(), maker.Address.Hex()} {
+			t.Errorf("address, owner and first owner are %v, want %s, %s and %s", got, address, owner.Address, maker.Address)
+		}
+		if now := w.nonce(); now != before {
+			t.Errorf("importing sent %d transactions", now-before)
+		}
+		for _, other := range entryCases() {
+			if other.kind != k.kind {
+				w.write(other.block(other.one) + fmt.Sprintf("import {\n  to = iexec_%s.e\n  id = %q\n}\n", other.kind.Noun, address))
+				if made := w.TryPlan(); !strings.Contains(made.Diags.Error(), fmt.Sprintf("there is no %s at %s on chain 31337; it is", other.kind.Noun, address)) {
+					t.Errorf("errors are %q", made.Diags.Error())
+				}
+			}
+		}
+	})
+}
