@@ -315,7 +315,7 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 		for _, s := range known[i] {
 			if s.status == statusFilled || s.status == statusGone {
 				results[i].Notices = append(results[i].Notices, providers.Notice{Level: providers.Info,
-					Summary: fmt.Sprintf("order %s is %s", s.hash, map[string]string{statusFilled: "sold out", statusGone: "closed on chain, not by this project"}[s.status])})
+					Summary: fmt.Sprintf("order %s is %s", s.hash, map[string]string{statusFilled: o.filled, statusGone: "closed on chain, not by this project"}[s.status])})
 			}
 		}
 	}

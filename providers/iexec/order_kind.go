@@ -24,6 +24,8 @@ type orderKind struct {
 	kind   *poco.Kind
 	unit   string   // what volume counts, such as "run"
 	at     string   // how prices are told: "at", or "at up to"
+	taken  string   // what the other side does with a unit, such as "bought"
+	filled string   // what an order is when all of it is taken, such as "sold out"
 	prices []string // the price of a unit is the sum of these fields
 	index  string   // field by which orders are looked for when the state is lost
 	terms  []term   // in struct order; volume is one of them
@@ -115,7 +117,7 @@ var (
 )
 
 var appOrder = order{&orderKind{
-	kind: poco.AppOrder, unit: "run", at: "at", prices: []string{"appprice"}, index: "app",
+	kind: poco.AppOrder, unit: "run", at: "at", taken: "bought", filled: "sold out", prices: []string{"appprice"}, index: "app",
 	terms: []term{resourceTerm("app"), priceTerm("appprice", "run"), volumeTerm("run"), tagTerm("What the run needs"),
 		datasetRestrict, workerpoolRestrict, requesterRestrict},
 	intro:   "An order that offers runs of an app: signed by the app's owner, published on the market, settled on chain. Its hash is known before it is signed.",
@@ -124,7 +126,7 @@ var appOrder = order{&orderKind{
 }}
 
 var datasetOrder = order{&orderKind{
-	kind: poco.DatasetOrder, unit: "use", at: "at", prices: []string{"datasetprice"}, index: "dataset",
+	kind: poco.DatasetOrder, unit: "use", at: "at", taken: "bought", filled: "sold out", prices: []string{"datasetprice"}, index: "dataset",
 	terms: []term{resourceTerm("dataset"), priceTerm("datasetprice", "use"), volumeTerm("use"), tagTerm("What the run that uses it needs"),
 		appRestrict, workerpoolRestrict, requesterRestrict},
 	intro: "An order that offers uses of a dataset: signed by the dataset's owner, published on the market, settled on chain. Its hash is known before it is signed.\n\n" +
@@ -134,7 +136,7 @@ var datasetOrder = order{&orderKind{
 }}
 
 var workerpoolOrder = order{&orderKind{
-	kind: poco.WorkerpoolOrder, unit: "task", at: "at", prices: []string{"workerpoolprice"}, index: "workerpool",
+	kind: poco.WorkerpoolOrder, unit: "task", at: "at", taken: "bought", filled: "sold out", prices: []string{"workerpoolprice"}, index: "workerpool",
 	terms: []term{resourceTerm("workerpool"), priceTerm("workerpoolprice", "task"), volumeTerm("task"), tagTerm("What the workers have"),
 		categoryTerm("Category of the tasks, which says how long one may take: see data source iexec_category."),
 		trustTerm("The most trust that a request may ask for. 0 and 1: one worker's result is believed.", higher),
@@ -146,7 +148,7 @@ var workerpoolOrder = order{&orderKind{
 }}
 
 var requestOrder = order{&orderKind{
-	kind: poco.RequestOrder, unit: "task", at: "at up to", prices: []string{"appmaxprice", "datasetmaxprice", "workerpoolmaxprice"}, index: "app",
+	kind: poco.RequestOrder, unit: "task", at: "at up to", taken: "filled", filled: "filled", prices: []string{"appmaxprice", "datasetmaxprice", "workerpoolmaxprice"}, index: "app",
 	terms: []term{
 		newTerm(addressAttr(schema.Attr{Name: "app", Mode: schema.Required, Doc: "Address of the app to run. The market takes the request only when an app order that fits it is published."}), differs),
 		maxPriceTerm("appmaxprice", "app", schema.Required),

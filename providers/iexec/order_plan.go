@@ -447,7 +447,7 @@ func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
 		payload.Data = data
 		payload.To = c.Hub
 		a := providers.Action{Kind: "close", Batch: closeBatch, Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
-			Summary: fmt.Sprintf("close order %s on chain: %s can't be bought any more", s.hash, b.p.offer(s.remaining(), s.body)),
+			Summary: fmt.Sprintf("close order %s on chain: %s can't be %s any more", s.hash, b.p.offer(s.remaining(), s.body), b.p.taken),
 			Expect:  b.p.ownership(s)}
 		if exact {
 			a.Expect = append(a.Expect, consumedPrecondition(s))

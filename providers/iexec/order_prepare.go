@@ -197,7 +197,7 @@ func (p *orderPlan) soldOut(ctx context.Context) bool {
 	if row == nil || row.Status != "filled" {
 		return false
 	}
-	p.notice(providers.Info, "", "order %s is sold out", p.next.hash)
+	p.notice(providers.Info, "", "order %s is %s", p.next.hash, p.filled)
 	p.settled.Add(p.settled, p.next.volume())
 	p.adopted, p.next = true, nil
 	return true
