@@ -221,6 +221,7 @@ func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
 	if diags.HasErrors() {
 		return v, b.conceal(diags, d.rng)
 	}
+	secret := v.ContainsMarked() && !b.attr.WriteOnly
 	if v.ContainsMarked() {
 		kept := !d.sensitiveOK && !b.attr.WriteOnly
 		if kept && isEphemeral(v) {
@@ -248,7 +249,7 @@ func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
 	}
 	v, err := convert.Convert(v, accepts)
 	if err != nil {
-		return v, d.invalid(b, err)
+		return v, d.invalid(b, err, secret)
 	}
 	if !v.IsWhollyKnown() {
 		if d.static {
@@ -260,12 +261,12 @@ func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
 	}
 	if b.attr.Parse != nil {
 		if v, err = b.attr.Parse(v); err != nil {
-			return v, d.invalid(b, err)
+			return v, d.invalid(b, err, secret)
 		}
 	}
 	if !v.Type().Equals(b.attr.Type) {
 		if v, err = convert.Convert(v, b.attr.Type); err != nil {
-			return v, d.invalid(b, err)
+			return v, d.invalid(b, err, secret)
 		}
 	}
 	return v, nil
@@ -280,7 +281,11 @@ func (v *bodyValue) noteSensitive(b *binding) {
 	}
 }
 
-func (d *decoder) invalid(b *binding, err error) hcl.Diagnostics {
+// invalid tells what is wrong with a value; of a secret one the reason isn't shown, because it may quote it.
+func (d *decoder) invalid(b *binding, err error, secret bool) hcl.Diagnostics {
+	if secret {
+		return d.fail(b, "Invalid value", "The value for %s is not valid. The reason is not shown, because the value is sensitive or ephemeral.", b.path())
+	}
 	return d.fail(b, "Invalid value", "Invalid value for %s: %s", b.path(), strings.TrimSuffix(err.Error(), ".")+".")
 }
 

@@ -55,6 +55,16 @@ resource "iexec_app" "a" {
   name = "a"
   key  = file("s3cret")
 }`}, config.InputSources{}, `Call to function "file" failed`},
+		{"a setting of a provider", map[string]string{"main.hcl": `
+variable "v" {
+  sensitive = true
+}
+provider "iexec" {
+  retries = var.v
+}
+resource "iexec_app" "a" {
+  name = "a"
+}`}, config.InputSources{Environ: []string{"IEXECFORM_VAR_v=s3cret"}}, "The value for retries is not valid"},
 		{"a wrong type on the command line", map[string]string{"main.hcl": `
 variable "v" {
   type      = number

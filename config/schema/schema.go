@@ -33,7 +33,8 @@ type Attr struct {
 	// Form is what the reference pages call the type: "address", "amount of RLC"; "" for Accepts' own name.
 	Form string
 	// Parse turns a known, non-null, unmarked value of Accepts into the canonical value of Type. An error's text
-	// completes "…: " after the attribute's name, and says what to write instead. nil: the value is already canonical.
+	// completes "…: " after the attribute's name, and says what to write instead; that of a write-only attribute doesn't
+	// quote the value. nil: the value is already canonical.
 	Parse func(cty.Value) (cty.Value, error)
 	// Format is how people read a known, non-null canonical value in plans, as HCL. nil: an HCL literal.
 	Format func(cty.Value) string
