@@ -70,11 +70,15 @@ type usageError struct {
 func (e *usageError) Error() string { return e.err.Error() }
 
 func (a *app) run(args []string) int {
+	ctx, closeLog, err := a.logged(context.Background())
+	if err != nil {
+		return a.report(err)
+	}
+	defer closeLog()
 	root := a.rootCommand()
-	args, err := a.prepare(root, args)
-	if err == nil {
+	if args, err = a.prepare(root, args); err == nil {
 		root.SetArgs(args)
-		err = root.ExecuteContext(context.Background())
+		err = root.ExecuteContext(ctx)
 	}
 	return a.report(err)
 }

@@ -237,6 +237,7 @@ func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store st
 			if e.Type == apply.Succeeded {
 				outcome.Done = append(outcome.Done, e.Action)
 			}
+			logEvent(ctx, e)
 			v.Event(e)
 		}
 		result, err := apply.Run(ctx, options)
