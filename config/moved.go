@@ -73,6 +73,29 @@ func (c *Config) MovedTo(i addr.Instance) (to addr.Instance, by *Moved, ok bool)
 	return i, by, false
 }
 
+// MovedFrom returns the addresses that the moved blocks lead from to an address, the latest first.
+func (c *Config) MovedFrom(to addr.Instance) (from []addr.Instance) {
+	queue := []addr.Instance{to}
+	for range len(c.moves) + 1 {
+		if len(queue) == 0 {
+			break
+		}
+		i := queue[0]
+		queue = queue[1:]
+		for _, n := range c.movesTo[i.Resource] {
+			m := &c.moves[n]
+			source := m.From
+			if m.Whole {
+				source.Key = i.Key
+			}
+			if m.Whole || m.To == i {
+				from, queue = append(from, source), append(queue, source)
+			}
+		}
+	}
+	return from
+}
+
 // moveOf is the block that moves an instance: one that names it, or one that names all.
 func (c *Config) moveOf(i addr.Instance) *Moved {
 	var whole *Moved
@@ -198,7 +221,7 @@ func (l *loader) literalTarget(attr *hcl.Attribute, rng *hcl.Range) (addr.Instan
 
 // checkMoves checks moved and removed blocks against each other and against the blocks.
 func (l *loader) checkMoves() {
-	l.movesFrom, l.removedFrom = map[addr.Resource][]int{}, map[addr.Resource][]int{}
+	l.movesFrom, l.movesTo, l.removedFrom = map[addr.Resource][]int{}, map[addr.Resource][]int{}, map[addr.Resource][]int{}
 	froms, tos := map[addr.Instance]hcl.Range{}, map[addr.Instance]hcl.Range{}
 	for n, m := range l.moves {
 		if first, twice := froms[m.From]; twice {
@@ -211,6 +234,7 @@ func (l *loader) checkMoves() {
 		}
 		froms[m.From], tos[m.To] = m.fromRange, m.toRange
 		l.movesFrom[m.From.Resource] = append(l.movesFrom[m.From.Resource], n)
+		l.movesTo[m.To.Resource] = append(l.movesTo[m.To.Resource], n)
 		l.leave(m.From, m.Whole, leaving{what: "moved", rng: m.fromRange, advice: "Remove the moved block, or rename the resource."})
 	}
 	removed := map[addr.Instance]hcl.Range{}

@@ -127,6 +127,7 @@ type Config struct {
 
 	moves       []Moved
 	movesFrom   map[addr.Resource][]int // indexes into moves
+	movesTo     map[addr.Resource][]int
 	removals    []Removed
 	removedFrom map[addr.Resource][]int // indexes into removals
 }

@@ -393,6 +393,8 @@ func (b *builder) request(i addr.Instance, desired cty.Value) providers.PlanRequ
 	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i)}
 	if o := b.known(i); o.prior != cty.NilVal {
 		req.Prior, req.Current = o.prior, o.Current
+	} else {
+		req.Formerly = b.Config.MovedFrom(i)
 	}
 	return req
 }

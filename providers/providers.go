@@ -159,6 +159,9 @@ type PlanRequest struct {
 	Current cty.Value // as Read returned it; null when it is gone or Prior is null
 	Desired cty.Value // as the configuration has it, computed attributes null; null when the object is to go
 	Replace bool      // a new object is wanted although nothing differs (--replace)
+	// Formerly is the addresses that moved blocks say the object had, for what is derived from an address; only with a null
+	// Prior.
+	Formerly []addr.Instance
 	// Removal says, with a null Desired, how a removed block wants the object to go; RemoveDefault without one.
 	Removal schema.Removal
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
@@ -111,18 +112,28 @@ func (p *orderPlan) checkWithdrawable(wallet common.Address, list []*signed) err
 	return nil
 }
 
+// generationOf tells whether this resource signed an order, under its address or a former one, and the order's generation.
+func (p *orderPlan) generationOf(body poco.Order) (int64, bool) {
+	for _, i := range append([]addr.Instance{p.req.Addr}, p.req.Formerly...) {
+		for g := range int64(maxGenerations) {
+			if p.c.salt(p.kind, i, body, g) == body["salt"] {
+				return g, true
+			}
+		}
+	}
+	return 0, false
+}
+
 // recognise finds, among the open orders of the same index, those that this resource signed: their salt tells.
 func (p *orderPlan) recognise(rows []*market.Row) {
 	for _, row := range rows {
-		for g := range int64(maxGenerations) {
-			if p.c.salt(p.kind, p.req.Addr, row.Order, g) != row.Order["salt"] {
-				continue
-			}
-			consumed := new(big.Int).Sub((&signed{body: row.Order}).volume(), row.Remaining)
-			p.known = append(p.known, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: consumed, generation: g})
-			p.adopted = true
-			break
+		g, ok := p.generationOf(row.Order)
+		if !ok {
+			continue
 		}
+		consumed := new(big.Int).Sub((&signed{body: row.Order}).volume(), row.Remaining)
+		p.known = append(p.known, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: consumed, generation: g})
+		p.adopted = true
 	}
 	if !p.adopted {
 		return
