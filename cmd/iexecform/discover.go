@@ -68,6 +68,9 @@ type discoveredObject struct {
 
 func (a *app) discover(ctx context.Context, o discoverOptions) error {
 	if o.out != "" {
+		if filepath.Ext(o.out) != ".hcl" {
+			return fmt.Errorf("%s doesn't end in .hcl, so the configuration wouldn't have it: give another name", o.out)
+		}
 		if err := mustBeNew(a.path(o.out)); err != nil {
 			return err
 		}

@@ -10,10 +10,34 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
+
+// Whatever text an object is named by, a name is made of it, or none at all.
+func TestIdentifier(t *testing.T) {
+	for text, want := range map[string]string{
+		"Wind": "wind", "Größe 1": "größe_1", "a/b: c": "a_b_c", "2 apps": "_2_apps", "": "", "!?": "", "日本": "日本", "-x-": "x",
+		strings.Repeat("long ", 20): strings.TrimSuffix(strings.Repeat("long_", 10), "_"),
+	} {
+		if got := identifier(text); got != want {
+			t.Errorf("identifier(%q) is %q, want %q", text, got, want)
+		}
+	}
+}
+
+func FuzzIdentifier(f *testing.F) {
+	f.Add("Größe 1")
+	f.Add("\u0301 0")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got := identifier(text); got != "" && !hclsyntax.ValidIdentifier(got) {
+			t.Errorf("identifier(%q) is %q, which is no name", text, got)
+		}
+	})
+}
 
 // BenchmarkDiscover finds 300 apps with 500 orders, and makes a state of them: discover, plan, apply, plan.
 func BenchmarkDiscover(b *testing.B) {
