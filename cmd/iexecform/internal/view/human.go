@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/big"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -142,11 +141,7 @@ func (h *Human) planChange(b *bytes.Buffer, c *plan.Change) {
 	r := c.Addr.Resource
 	symbol := shown.paint(h.Colour, shown.symbol)
 	fmt.Fprintf(b, "%s%s resource %q %q {\n", strings.Repeat(" ", 3-len(shown.symbol)), symbol, r.Type, r.Name)
-	var table *schema.Table
-	if h.Tables != nil {
-		table = h.Tables.ResourceTable(r.Type)
-	}
-	for _, line := range h.attributes(c, table) {
+	for _, line := range h.attributes(c, tableOf(h.Tables, r.Type)) {
 		b.WriteString(line + "\n")
 	}
 	b.WriteString("    }\n\n")
@@ -154,138 +149,35 @@ func (h *Human) planChange(b *bytes.Buffer, c *plan.Change) {
 
 // attributes prints the attributes of a change, one or more lines each.
 func (h *Human) attributes(c *plan.Change, table *schema.Table) []string {
-	before, after := c.Before, c.After
-	switch c.Kind {
-	case providers.Create:
-		before = cty.NullVal(before.Type())
-	case providers.Delete, providers.Forget:
-		after = cty.NullVal(after.Type())
-	case providers.Adopt:
-		return h.adopted(before, after, table)
-	case providers.NoOp:
-		if c.Importing != "" {
-			return h.adopted(before, after, table)
-		}
+	list, hidden := differences(c, table, "        ")
+	width := 0
+	for _, d := range list {
+		width = max(width, len(d.Name))
 	}
-	diffs := plan.Diff(before, after)
-	hidden := notNull(before) - countNotNull(diffs)
-	if c.Kind == providers.Create || c.Kind == providers.Replace {
-		diffs = withWriteOnly(diffs, table)
-	}
-	width := nameWidth(diffs)
 	var lines []string
-	for _, d := range diffs {
-		a := attrOf(table, d.Name)
-		mark, paint := "~", Palette.yellow
-		text := h.difference(a, d)
-		switch {
-		case d.Before.IsNull():
-			mark, paint = "+", Palette.green
-		case d.After.IsNull():
-			mark, paint = "-", Palette.red
-		}
-		if a != nil && a.ForceNew && c.Kind == providers.Replace {
+	for _, d := range list {
+		text := d.text(h.Colour.dim(" -> "))
+		if d.Forces {
 			text += h.Colour.red(" # forces replacement")
 		}
-		lines = append(lines, fmt.Sprintf("      %s %-*s = %s", paint(h.Colour, mark), width, d.Name, text))
+		lines = append(lines, fmt.Sprintf("      %s %-*s = %s", markPaint(d.Mark)(h.Colour, d.Mark), width, d.Name, text))
 	}
-	if c.Kind != providers.Create && hidden > 0 {
+	if hidden > 0 {
 		lines = append(lines, h.Colour.dim(fmt.Sprintf("        # (%s hidden)", plural(hidden, "unchanged attribute"))))
 	}
 	return lines
 }
 
-// adopted prints an object that is there already, whole, with a mark only where the plan changes it too.
-func (h *Human) adopted(found, v cty.Value, table *schema.Table) []string {
-	diffs := plan.Diff(cty.NullVal(v.Type()), v)
-	changed := map[string]plan.AttrDiff{}
-	for _, d := range plan.Diff(found, v) {
-		changed[d.Name] = d
+func markPaint(mark string) func(Palette, string) string {
+	switch mark {
+	case "+":
+		return Palette.green
+	case "-":
+		return Palette.red
+	case "~":
+		return Palette.yellow
 	}
-	width := nameWidth(diffs)
-	var lines []string
-	for _, d := range diffs {
-		mark := " "
-		if c, ok := changed[d.Name]; ok && !found.IsNull() {
-			mark, d = h.Colour.yellow("~"), c
-		}
-		lines = append(lines, fmt.Sprintf("      %s %-*s = %s", mark, width, d.Name, h.difference(attrOf(table, d.Name), d)))
-	}
-	return lines
-}
-
-// difference is the text behind an attribute's "=".
-func (h *Human) difference(a *schema.Attr, d plan.AttrDiff) string {
-	const indent = "        "
-	arrow := h.Colour.dim(" -> ")
-	if isCollection(d.After.Type()) {
-		switch {
-		case d.Before.IsNull():
-			return "{…} # " + collectionSize(d.Name, d.After)
-		case d.After.IsNull():
-			return "{…} # " + collectionSize(d.Name, d.Before)
-		}
-		was, is := collectionSize(d.Name, d.Before), collectionSize(d.Name, d.After)
-		if was == is {
-			return "{…} # " + is
-		}
-		return "{…} # " + was + arrow + is
-	}
-	switch {
-	case a != nil && a.WriteOnly:
-		return writeOnlyText
-	case a != nil && a.Sensitive:
-		return sensitiveText
-	case d.Before.IsNull():
-		return attrText(a, d.After, indent)
-	case d.After.IsNull():
-		return attrText(a, d.Before, indent) + arrow + "null"
-	}
-	return attrText(a, d.Before, indent) + arrow + attrText(a, d.After, indent)
-}
-
-// withWriteOnly adds the write-only attributes that must have been set, of which a plan has no value.
-func withWriteOnly(diffs []plan.AttrDiff, table *schema.Table) []plan.AttrDiff {
-	if table == nil {
-		return diffs
-	}
-	for _, a := range table.Attrs {
-		if a.WriteOnly && a.Mode == schema.Required {
-			diffs = append(diffs, plan.AttrDiff{Name: a.Name, Before: cty.NullVal(a.Type), After: cty.UnknownVal(a.Type)})
-		}
-	}
-	slices.SortFunc(diffs, func(x, y plan.AttrDiff) int { return strings.Compare(x.Name, y.Name) })
-	return diffs
-}
-
-func attrOf(table *schema.Table, name string) *schema.Attr {
-	if table == nil {
-		return nil
-	}
-	return table.Attr(name)
-}
-
-func nameWidth(diffs []plan.AttrDiff) int {
-	width := 0
-	for _, d := range diffs {
-		width = max(width, len(d.Name))
-	}
-	return width
-}
-
-// notNull counts the attributes that an object has.
-func notNull(object cty.Value) int {
-	return len(plan.Diff(cty.NullVal(object.Type()), object))
-}
-
-func countNotNull(diffs []plan.AttrDiff) int {
-	n := 0
-	for _, d := range diffs {
-		if !d.Before.IsNull() {
-			n++
-		}
-	}
-	return n
+	return func(_ Palette, s string) string { return s }
 }
 
 // planActions prints the numbered list.
