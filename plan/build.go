@@ -77,6 +77,7 @@ func newBuilder(o Options) *builder {
 		verify:    map[addr.Instance]*providers.Action{},
 		imports:   map[addr.Instance]config.Import{},
 		imported:  map[addr.Instance]string{},
+		mentioned: map[string]map[string]addr.Instance{},
 	}
 	for _, t := range o.Targets {
 		b.plan.Targets = append(b.plan.Targets, t.String())
@@ -108,6 +109,7 @@ type builder struct {
 	verify    map[addr.Instance]*providers.Action // of data sources
 	imports   map[addr.Instance]config.Import     // that are asked for
 	imported  map[addr.Instance]string            // ids of those that were read
+	mentioned map[string]map[string]addr.Instance // texts of the state's objects, by type: see managedBy
 	targetSet map[addr.Instance]bool              // see wanted; nil until asked for
 	reading   map[objectsOf]chan readPart         // being read
 	told      map[string]bool                     // texts of errors of reading

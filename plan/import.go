@@ -1,10 +1,13 @@
 package plan
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -40,6 +43,12 @@ func (b *builder) importWave(ctx context.Context, instances []config.Instance) {
 		if batches[in.Provider] == nil {
 			used = append(used, in.Provider)
 		}
+		if by, ok := b.managedBy(in.Addr.Resource.Type, ask.ID); ok {
+			err := fmt.Errorf("%s is managed already, by %s: an object has one address. If it got another one, write a moved block", ask.ID, by)
+			b.unread = append(b.unread, importFailure(ask, err))
+			b.objects[in.Addr] = &object{ReadResult: providers.ReadResult{Err: err}}
+			continue
+		}
 		batches[in.Provider] = append(batches[in.Provider], ask)
 	}
 	for _, p := range used {
@@ -54,6 +63,33 @@ func (b *builder) importWave(ctx context.Context, instances []config.Instance) {
 			b.imported[in.To] = in.ID
 		}
 	}
+}
+
+// managedBy finds the object of the state, of a type, that an id names: one that mentions it.
+func (b *builder) managedBy(typ, id string) (addr.Instance, bool) {
+	words, ok := b.mentioned[typ]
+	if !ok {
+		words = map[string]addr.Instance{}
+		for i, o := range b.State.Snapshot.Resources {
+			if i.Resource.Type != typ {
+				continue
+			}
+			for d := jsontext.NewDecoder(bytes.NewReader(o.Attributes)); ; {
+				token, err := d.ReadToken()
+				if err != nil { // the end: a state that can't be read was refused before
+					break
+				}
+				if word := strings.ToLower(token.String()); token.Kind() == '"' {
+					if other, taken := words[word]; !taken || i.Compare(other) < 0 {
+						words[word] = i
+					}
+				}
+			}
+		}
+		b.mentioned[typ] = words
+	}
+	by, ok := words[strings.ToLower(id)]
+	return by, ok
 }
 
 // readImports reads objects in one call. A value is cty.NilVal where the diagnostics have an error.
