@@ -224,15 +224,6 @@ func PackChangePolicy(workerStake, schedulerReward *big.Int) []byte {
 // TokenID is the ERC-721 token of an entry in its registry.
 func TokenID(entry common.Address) *big.Int { return new(big.Int).SetBytes(entry[:]) }
 
-// UnpackViewApp reads the hub's answer to viewApp.
-func UnpackViewApp(data []byte) (owner common.Address, app App, err error) {
-	owner, f, _, err := AppEntry.UnpackView(data)
-	if err != nil {
-		return owner, app, err
-	}
-	return owner, App{Name: string(f[0]), Type: string(f[1]), Multiaddr: f[2], Checksum: common.Hash(f[3]), MREnclave: f[4]}, nil
-}
-
 // Call is one call of Multicall3's aggregate3.
 type Call struct {
 	Target       common.Address

@@ -2,6 +2,7 @@ package nettest_test
 
 import (
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
-var app = poco.App{Name: "hello", Type: "DOCKER", Multiaddr: []byte("docker.io/iexec/hello:1.0"), Checksum: common.Hash{1}}
+var app = poco.App{Name: "hello", Type: "DOCKER", Multiaddr: []byte("docker.io/iexec/hello:1.0"), Checksum: common.Hash{1}, MREnclave: []byte{}}
 
 func TestBuy(t *testing.T) {
 	n := nettest.Start(t)
@@ -43,17 +44,13 @@ func TestBuy(t *testing.T) {
 	}
 
 	client := nettest.Client(t, n)
-	view, err := poco.HubABI().Pack("viewApp", address)
+	data, err := client.CallContract(t.Context(), ethereum.CallMsg{To: new(n.Info().Hub), Data: poco.AppEntry.PackView(address)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := client.CallContract(t.Context(), ethereum.CallMsg{To: new(n.Info().Hub), Data: view}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gotOwner, got, err := poco.UnpackViewApp(data)
-	if err != nil || gotOwner != poco.DevAccounts()[2].Address || got.Name != app.Name || string(got.Multiaddr) != string(app.Multiaddr) || got.Checksum != app.Checksum {
-		t.Errorf("viewApp: owner %s, %+v (%v)", gotOwner, got, err)
+	gotOwner, got, _, err := poco.AppEntry.UnpackView(data)
+	if err != nil || gotOwner != poco.DevAccounts()[2].Address || !reflect.DeepEqual(got, app.Fields()) {
+		t.Errorf("viewApp: owner %s, %q (%v)", gotOwner, got, err)
 	}
 }
 
