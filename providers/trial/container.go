@@ -1,0 +1,325 @@
+package trial
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+)
+
+// Label is on all containers of trials; its value is the image's reference.
+const Label = "com.github.iexecform.trial"
+
+// cleanupTime is how long removing a container may take after the context has ended.
+const cleanupTime = time.Minute
+
+// run makes one run of the app and reads its output into dir. The output is complete if the run didn't fail.
+func (e *Engine) run(ctx context.Context, img image, j *job, number int, dir string) (run RunResult, out *output, err error) {
+	run = RunResult{Number: number}
+	c, err := e.create(ctx, img, j)
+	if err != nil {
+		return run, nil, err
+	}
+	defer func() {
+		if failed := c.remove(ctx); failed != nil && err == nil {
+			err = failed
+		}
+	}()
+	if err := ctx.Err(); err != nil {
+		return run, nil, err
+	}
+	if err := c.fill(ctx, j); err != nil {
+		return run, nil, fmt.Errorf("copy the input into the container: %w", err)
+	}
+	streams, err := c.attach(ctx, dir, j.OutputLimit)
+	if err != nil {
+		return run, nil, err
+	}
+	defer streams.close()
+	refused, err := c.execute(ctx, j, &run)
+	if err != nil {
+		return run, nil, err
+	}
+	if refused != "" {
+		run.add(failure(CheckStart, "APP_COMPUTE_FAILED", "the app can't be started: %s", refused))
+		return run, nil, nil
+	}
+	if err := streams.wait(ctx); err != nil {
+		return run, nil, fmt.Errorf("read what the app prints: %w", err)
+	}
+	run.Stdout, run.Stderr = streams.stdout.tail(j.redact), streams.stderr.tail(j.redact)
+	if err := c.changes(ctx, &run); err != nil {
+		return run, nil, err
+	}
+	if run.failed() {
+		return run, nil, nil // a worker doesn't look at the output either
+	}
+	out, err = c.output(ctx, dir, j)
+	if err != nil {
+		return run, nil, fmt.Errorf("copy the output out of the container: %w", err)
+	}
+	out.addStreams(streams)
+	out.check(j, &run)
+	return run, out, nil
+}
+
+// running is a container of a trial.
+type running struct {
+	api *client.Client
+	id  string
+}
+
+// create makes the container. It isn't cut short by the end of the context: then nobody would know what to remove.
+func (e *Engine) create(ctx context.Context, img image, j *job) (*running, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	network := container.NetworkMode("none")
+	if j.Network {
+		network = "default"
+	}
+	labels := map[string]string{Label: j.Image}
+	volume := func(at string) mount.Mount {
+		return mount.Mount{Type: mount.TypeVolume, Target: at, VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: labels}}
+	}
+	name := "iexecform-trial-" + strings.ToLower(rand.Text()[:12])
+	created, err := e.api.ContainerCreate(ctx, client.ContainerCreateOptions{
+		Name: name,
+		Config: &container.Config{
+			Image: img.id, Cmd: j.command, Env: j.environment(), Labels: labels, AttachStdout: true, AttachStderr: true,
+		},
+		HostConfig: &container.HostConfig{
+			NetworkMode: network,
+			Mounts:      []mount.Mount{volume(inDir), volume(outDir)},
+			Resources:   container.Resources{Memory: j.Memory, MemorySwap: j.Memory},
+			LogConfig:   container.LogConfig{Type: "none"}, // what the app prints is read as it comes
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create the container: %w", err)
+	}
+	return &running{api: e.api, id: created.ID}, nil
+}
+
+// remove kills the container and removes it with its volumes, also after the context has ended.
+func (c *running) remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	_, err := c.api.ContainerRemove(ctx, c.id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove the container %.12s: %w. Remove it with docker rm -f -v %.12s", c.id, err, c.id)
+	}
+	return nil
+}
+
+func (c *running) fill(ctx context.Context, j *job) error {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(j.writeInput(w)) }()
+	_, err := c.api.CopyToContainer(ctx, c.id, client.CopyToContainerOptions{DestinationPath: inDir, Content: r})
+	_ = r.Close() // ends the writer, if the engine didn't read all
+	return err
+}
+
+// execute starts the container and waits for its end, for at most the timeout. refused is why the engine couldn't start it.
+func (c *running) execute(ctx context.Context, j *job, run *RunResult) (refused string, err error) {
+	ended := c.api.ContainerWait(ctx, c.id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+	if _, err := c.api.ContainerStart(ctx, c.id, client.ContainerStartOptions{}); err != nil {
+		if ctx.Err() == nil && (errdefs.IsInvalidArgument(err) || errdefs.IsNotFound(err)) {
+			return err.Error(), nil
+		}
+		return "", fmt.Errorf("start the container: %w", err)
+	}
+	timeout := time.NewTimer(j.Timeout)
+	defer timeout.Stop()
+	for waiting := true; waiting; {
+		select {
+		case err := <-ended.Error:
+			return "", fmt.Errorf("wait for the container: %w", err)
+		case <-ended.Result:
+			waiting = false
+		case <-timeout.C:
+			run.TimedOut = true
+			if _, err := c.api.ContainerKill(ctx, c.id, client.ContainerKillOptions{}); err != nil && !errdefs.IsConflict(err) {
+				return "", fmt.Errorf("stop the container after %s: %w", j.Timeout, err)
+			}
+		}
+	}
+	found, err := c.api.ContainerInspect(ctx, c.id, client.ContainerInspectOptions{})
+	if err != nil {
+		return "", fmt.Errorf("look at the container: %w", err)
+	}
+	state := found.Container.State
+	if state == nil {
+		return "", errors.New("look at the container: the engine doesn't tell its state")
+	}
+	run.ExitCode = state.ExitCode
+	run.Seconds = duration(state.StartedAt, state.FinishedAt).Seconds()
+	switch {
+	case run.TimedOut:
+		run.add(failure(CheckTime, "APP_COMPUTE_FAILED", "the app did not end within %s and was killed", j.Timeout))
+	case state.OOMKilled:
+		run.add(failure(CheckMemory, "APP_COMPUTE_FAILED", "the app was killed: it used more than %s of memory", size(j.Memory)))
+	case run.ExitCode != 0:
+		run.add(failure(CheckExitCode, "APP_COMPUTE_FAILED", "the app ended with exit code %d: a worker accepts 0 only", run.ExitCode))
+	case run.Seconds > 0.8*j.Timeout.Seconds():
+		run.add(warning(CheckTime, "", "the app took %.1f s of %s: a slower worker may not make it", run.Seconds, j.Timeout))
+	}
+	return "", nil
+}
+
+// duration is between two times of the engine; 0 if it doesn't tell.
+func duration(from, to string) time.Duration {
+	start, err := time.Parse(time.RFC3339Nano, from)
+	if err != nil {
+		return 0
+	}
+	end, err := time.Parse(time.RFC3339Nano, to)
+	if err != nil {
+		return 0
+	}
+	return max(0, end.Sub(start))
+}
+
+// changes looks for what the app wrote elsewhere, which is lost.
+func (c *running) changes(ctx context.Context, run *RunResult) error {
+	found, err := c.api.ContainerDiff(ctx, c.id, client.ContainerDiffOptions{})
+	if err != nil {
+		return fmt.Errorf("look for what the app changed: %w", err)
+	}
+	var paths []string
+	for _, change := range found.Changes {
+		paths = append(paths, change.Path)
+	}
+	slices.Sort(paths)
+	for i, p := range paths {
+		mounted := p == inDir || p == outDir // made by the engine
+		parent := i+1 < len(paths) && strings.HasPrefix(paths[i+1], p+"/")
+		if !mounted && !parent {
+			run.Outside = append(run.Outside, p)
+		}
+	}
+	if n := len(run.Outside); n > 0 {
+		run.Outside = run.Outside[:min(n, maxListed)]
+		run.add(warning(CheckOutside, "", "the app wrote %s outside of %s, which is lost: %s", count(n, "file"), outDir, list(run.Outside, n)))
+	}
+	return nil
+}
+
+// output reads what the app left.
+func (c *running) output(ctx context.Context, dir string, j *job) (*output, error) {
+	archive, err := c.api.CopyFromContainer(ctx, c.id, client.CopyFromContainerOptions{SourcePath: outDir})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = archive.Content.Close() }()
+	return readOutput(archive.Content, dir, j.OutputLimit)
+}
+
+// streams is what the app prints, on its way into files.
+type streams struct {
+	conn           client.HijackedResponse
+	stdout, stderr *stream
+	ended          chan error
+}
+
+// attach begins to read what the app prints. close must be called.
+func (c *running) attach(ctx context.Context, dir string, limit int64) (_ *streams, err error) {
+	s := &streams{ended: make(chan error, 1)}
+	if s.stdout, err = newStream(filepath.Join(dir, "stdout"), limit); err != nil {
+		return nil, err
+	}
+	if s.stderr, err = newStream(filepath.Join(dir, "stderr"), limit); err != nil {
+		_ = s.stdout.file.Close()
+		return nil, err
+	}
+	attached, err := c.api.ContainerAttach(ctx, c.id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+	if err != nil {
+		_ = s.stdout.file.Close()
+		_ = s.stderr.file.Close()
+		return nil, fmt.Errorf("attach to the container: %w", err)
+	}
+	s.conn = attached.HijackedResponse
+	go func() {
+		_, err := stdcopy.StdCopy(s.stdout, s.stderr, s.conn.Reader)
+		s.ended <- errors.Join(err, s.stdout.flush(), s.stderr.flush())
+	}()
+	return s, nil
+}
+
+// wait returns when all is read. The container must have ended.
+func (s *streams) wait(ctx context.Context) error {
+	select {
+	case err := <-s.ended:
+		s.ended <- nil // for close
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *streams) close() {
+	s.conn.Close()
+	<-s.ended
+	_ = s.stdout.file.Close() // all was flushed
+	_ = s.stderr.file.Close()
+}
+
+// stream is a file that takes a limited amount and remembers its end.
+type stream struct {
+	file  *os.File
+	buf   *bufio.Writer
+	hash  hash.Hash // sha256 of what is kept
+	limit int64
+	size  int64 // of all that was written, in bytes; what is over the limit isn't kept
+	last  []byte
+}
+
+// maxTail is how much of what an app printed last is in a report, in bytes.
+const maxTail = 2000
+
+func newStream(name string, limit int64) (*stream, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("keep what the app prints: %w", err)
+	}
+	return &stream{file: f, buf: bufio.NewWriter(f), hash: sha256.New(), limit: limit}, nil
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	if room := s.limit - s.size; room > 0 {
+		kept := p[:min(int64(len(p)), room)]
+		if _, err := s.buf.Write(kept); err != nil {
+			return 0, err
+		}
+		_, _ = s.hash.Write(kept) // never fails
+	}
+	s.size += int64(len(p))
+	s.last = append(s.last, p...)
+	s.last = slices.Clone(s.last[max(0, len(s.last)-2*maxTail):])
+	return len(p), nil
+}
+
+func (s *stream) flush() error { return s.buf.Flush() }
+
+// tail is the end of what was printed, without secrets: more than that was remembered, so that none is cut in two.
+func (s *stream) tail(redact func(string) string) string {
+	text := redact(string(s.last))
+	if len(text) > maxTail {
+		text = "…" + text[len(text)-maxTail:]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
