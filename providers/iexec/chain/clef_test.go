@@ -177,7 +177,21 @@ func TestClefSignsSomethingElse(t *testing.T) {
 	}
 }
 
-// jsonRPC is a server that gives fixed results, or doesn't know the method.
+// Clef's HTTP server gives up on its user after half a minute, with this answer.
+func TestClefUserIsLate(t *testing.T) {
+	me := poco.DevAccounts()[1]
+	url := jsonRPC(t, map[string]any{"account_list": []common.Address{me.Address}, "account_signData": &rpcError{Code: -32002, Message: "request timed out"}})
+	s, err := clefWallet(t, url, me.Address).Signer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var held *providers.HeldError
+	if _, err := s.SignText(t.Context(), []byte("text")); !errors.As(err, &held) || !strings.Contains(err.Error(), "nobody approved it in time") {
+		t.Errorf("error %v, want it held", err)
+	}
+}
+
+// jsonRPC is a server that gives fixed results or errors, or doesn't know the method.
 func jsonRPC(t *testing.T, results map[string]any) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -188,6 +202,9 @@ func jsonRPC(t *testing.T, results map[string]any) string {
 		answer := call.fail(-32601, "the method "+call.Method+" does not exist/is not available")
 		if result, ok := results[call.Method]; ok {
 			answer = call.respond(result)
+		}
+		if failure, ok := results[call.Method].(*rpcError); ok {
+			answer = call.fail(failure.Code, failure.Message)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer)

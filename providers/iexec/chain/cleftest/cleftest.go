@@ -69,13 +69,17 @@ func Start(t testing.TB, keys ...*ecdsa.PrivateKey) *Clef {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
+	var end error
+	exited := make(chan struct{})
 	t.Cleanup(func() {
 		cancel()
 		<-exited
 		conn.Close()
 	})
-	go func() { exited <- cmd.Wait(); close(exited) }()
+	go func() {
+		end = cmd.Wait()
+		close(exited)
+	}()
 	if err := conn.RegisterName("ui", &user{c, started}); err != nil {
 		t.Fatal(err)
 	}
@@ -83,8 +87,8 @@ func Start(t testing.TB, keys ...*ecdsa.PrivateKey) *Clef {
 	case info := <-started:
 		c.URL, _ = info["extapi_http"].(string)
 		c.Socket, _ = info["extapi_ipc"].(string)
-	case err := <-exited:
-		t.Fatalf("clef did not start: %v", err)
+	case <-exited:
+		t.Fatalf("clef did not start: %v", end)
 	}
 	return c
 }
