@@ -267,6 +267,9 @@ func (p *entryPlan) transfer(ctx context.Context, c *client, from common.Address
 		p.result.Err = providers.At("owner", fmt.Errorf("only its owner %s can transfer the %s to %s, and the wallet is %s: write owner = \"%s\", or use that wallet", from, p.kind.Noun, p.owner, wallet, from))
 		return
 	}
+	c.mu.Lock()
+	c.given[p.address] = true
+	c.mu.Unlock()
 	p.result.Actions = append(p.result.Actions, providers.Action{
 		Kind: "transfer", Late: true, Summary: fmt.Sprintf("transfer %s %s to %s", p.kind.Noun, p.address, p.owner), After: after,
 		Payload: marshal(transferPayload{Kind: p.kind.Noun, Address: p.address, From: from, To: p.owner}),

@@ -259,6 +259,46 @@ func TestTransferWithoutOrders(t *testing.T) {
 	}
 }
 
+// TestOrdersOfTransferredApp: what somebody else owns can't be withdrawn, and needn't be, unless it comes back.
+func TestOrdersOfTransferredApp(t *testing.T) {
+	from, to := poco.DevAccounts()[0], poco.DevAccounts()[1]
+	for what, hcl := range map[string]string{
+		"removed": "",
+		"moved":   appBlock("docker.io/iexechub/nilearn:2.0") + orderBlock("appprice = 10\nvolume = 100"),
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.offer("appprice = 10\nvolume = 100")
+			w.step("deploy sign publish[1,2]")
+			app, order := common.HexToAddress(w.Value("iexec_app.a").GetAttr("address").AsString()), w.signed()
+			nettest.Transfer(t, w.net, app, from.Key, to.Address)
+			w.caughtUp()
+			w.write(hcl)
+			made := w.Plan()
+			if text := made.String(); !strings.Contains(text, "is dead while app "+app.Hex()+" belongs to somebody else") || strings.Contains(kinds(made), "close") {
+				t.Errorf("%s", text)
+			}
+			w.Obey(made)
+			w.Settled()
+			if err := nettest.Buy(t, w.net, order, 1); err == nil {
+				t.Error("the order can be bought from somebody who no longer owns the app")
+			}
+			if what == "removed" {
+				return
+			}
+			nettest.Transfer(t, w.net, app, to.Key, from.Address) // it comes back: so does the order
+			w.caughtUp()
+			if text := w.Apply(); !strings.Contains(text, "close iexec_apporder.o") {
+				t.Errorf("%s", text)
+			}
+			w.Settled()
+			if err := nettest.Buy(t, w.net, order, 1); err == nil {
+				t.Error("the old order can be bought again")
+			}
+		})
+	}
+}
+
 func TestWorkerpoolPolicy(t *testing.T) {
 	w := newWorld(t)
 	k := entryCases()[2]

@@ -45,6 +45,9 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 		return fail(len(reqs), providers.PlanResult{Err: err})
 	}
 	wallet, _ := c.address() // prepareOrders tells when there is none
+	if err := c.learnOwnersOfKnown(ctx, o, reqs); err != nil {
+		return fail(len(reqs), providers.PlanResult{Err: err})
+	}
 	var todo []*orderPlan
 	for i, req := range reqs {
 		p := &orderPlan{order: o, c: c, req: req, result: &results[i], d: object{req.Desired}}
@@ -149,6 +152,8 @@ func (p *orderPlan) decide() {
 	revoke := p.d.str("revoke")
 	for _, s := range old {
 		switch {
+		case p.dead(s):
+			d.hidden = append(d.hidden, s)
 		case p.req.Replace || !p.moved(s) && p.better(s.body, p.terms) && revoke != "unpublish":
 			d.closeFirst = append(d.closeFirst, s)
 			d.withdraw = append(d.withdraw, s)
@@ -363,6 +368,10 @@ func (p *orderPlan) exposures(d *decision) {
 		if slices.Contains(d.closeFirst, s) || slices.Contains(d.closeLast, s) {
 			continue
 		}
+		if p.dead(s) {
+			p.noticeDead(s)
+			continue
+		}
 		p.notice(providers.Exposure, "", "order %s stays usable by whoever has a copy: %s. revoke = \"onchain\" closes it", s.hash, p.offer(s.remaining(), s.body))
 	}
 }
@@ -387,6 +396,10 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 	b := &actionList{p: p, ctx: ctx}
 	for _, s := range p.c.ordersOf(p.req) {
 		if s.over() {
+			continue
+		}
+		if p.dead(s) {
+			p.noticeDead(s)
 			continue
 		}
 		if how != "close" {

@@ -76,6 +76,38 @@ func (c *client) learnOwners(ctx context.Context, k *poco.EntryKind, entries []c
 	return nil
 }
 
+// learnOwnersOfKnown reads who owns the entries of signed orders that are to go, or that are about another entry than is wanted.
+func (c *client) learnOwnersOfKnown(ctx context.Context, o order, reqs []providers.PlanRequest) error {
+	if o.kind.Entry() == nil {
+		return nil
+	}
+	var entries []common.Address
+	for _, req := range reqs {
+		for _, s := range c.ordersOf(req) {
+			if entry := s.body[o.kind.Resource]; !s.over() && entry != (object{req.Desired}).str(o.kind.Resource) {
+				entries = append(entries, common.HexToAddress(entry))
+			}
+		}
+	}
+	return c.learnOwners(ctx, o.kind.Entry(), entries)
+}
+
+// dead reports whether an order is of an entry that somebody else owns: then nobody can use it, and the wallet can't close it.
+func (p *orderPlan) dead(s *signed) bool {
+	e, entry := p.kind.Entry(), common.HexToAddress(s.body[p.kind.Resource])
+	wallet, err := p.c.address()
+	if err != nil || e == nil || p.c.isGiven(entry) {
+		return false
+	}
+	owner, ok := p.c.ownerOf(e, entry)
+	return ok && owner != wallet
+}
+
+func (p *orderPlan) noticeDead(s *signed) {
+	p.notice(providers.Exposure, "", "order %s is dead while %s %s belongs to somebody else, and can't be closed; if the wallet gets the %s back, the order is usable again: %s",
+		s.hash, p.kind.Resource, s.body[p.kind.Resource], p.kind.Resource, p.offer(s.remaining(), s.body))
+}
+
 // checkSigner tells why an order that the wallet signs would not be valid.
 func (p *orderPlan) checkSigner(ctx context.Context, wallet common.Address) error {
 	e, a := p.kind.Entry(), common.HexToAddress(p.terms[p.kind.Resource])

@@ -165,6 +165,7 @@ type client struct {
 	mu        sync.Mutex
 	owners    map[entryKey]common.Address      // of entries, as read or as planned in this run
 	unborn    map[common.Address]bool          // entries that this run plans to deploy
+	given     map[common.Address]bool          // entries that this run plans to transfer
 	contracts map[common.Address]bool          // accounts: whether they have code
 	accounts  map[common.Address]addr.Instance // hub accounts: whose resource each is
 	listings  map[string]listingFunc           // of the market, by kind and owner: read once
@@ -180,7 +181,7 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	c := &client{
 		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
 		known: map[string]resourceType{}, data: map[string]dataType{},
-		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
+		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
 		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {

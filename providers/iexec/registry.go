@@ -92,6 +92,13 @@ func (c *client) ownerOf(k *poco.EntryKind, entry common.Address) (common.Addres
 	return owner, ok
 }
 
+// isGiven reports whether this run plans to transfer an entry, which is still the wallet's until then.
+func (c *client) isGiven(entry common.Address) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.given[entry]
+}
+
 // registered reports whether an entry with a known owner is on chain already, rather than only planned.
 func (c *client) registered(entry common.Address) bool {
 	c.mu.Lock()
