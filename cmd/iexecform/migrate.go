@@ -68,7 +68,7 @@ func (a *app) migrate(ctx context.Context, dir string, o migrateOptions) error {
 	if err != nil {
 		return cannotMigrate(dir, err)
 	}
-	report := view.Migration{From: dir, Findings: m.Findings}
+	report := view.Migration{From: dir, Objects: []view.MigratedObject{}, Findings: append([]providers.Finding{}, m.Findings...)}
 	if len(m.Providers) > 0 {
 		report.File = filepath.Join(out, migratedFile)
 		var source []byte
@@ -140,7 +140,7 @@ func (a *app) migrated(provider string, m *providers.Migration) ([]byte, []view.
 		w.provider(p)
 	}
 	w.resources()
-	objects := []view.MigratedObject{}
+	objects := make([]view.MigratedObject, 0, len(m.Objects))
 	for i, o := range m.Objects {
 		objects = append(objects, view.MigratedObject{Address: o.Type + "." + w.names[i], ID: o.ID, Comment: o.Inactive != ""})
 	}

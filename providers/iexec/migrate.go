@@ -250,7 +250,7 @@ func (c *chainMigration) lookAtEntries(ctx context.Context) error {
 		}
 		for i, e := range list {
 			if e.owner = owners[i]; e.owner == (common.Address{}) {
-				c.find(providers.NotWritten, e.Where, "there is no %s %s on %s", k.Noun, e.Address, c.Name)
+				c.find(providers.NotWritten, e.Where, "%s", c.client.notThere(ctx, k, e.Address))
 				continue
 			}
 			there = append(there, e)

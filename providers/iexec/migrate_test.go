@@ -117,7 +117,7 @@ func TestMigrateOrders(t *testing.T) {
 
 	nowhere := sign(owner, other.Address, 1)
 	want("of no app", w.migrate(map[string]any{"orders.json": orderFile(poco.AppOrder, nowhere)}),
-		"not-written: orders.json:1 31337.apporder.app: there is no app "+other.Address.Hex()+" on localnet",
+		"not-written: orders.json:1 31337.apporder.app: there is no app at "+other.Address.Hex()+" on chain 31337",
 		"not-written: orders.json:1 31337.apporder: apporder "+hashOf(t, poco.AppOrder, nowhere.Order)+" is for app "+other.Address.Hex()+", which doesn't exist")
 
 	foreign := sign(other, app, 1)
@@ -147,6 +147,11 @@ func TestMigrateDiffers(t *testing.T) {
 		"differs: iexec.json:1 dataset.name: says \"renamed\"; dataset " + address + " on localnet has \"winds\", which was written\n"
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	got = w.migrate(map[string]any{"deployed.json": map[string]any{"app": map[string]string{"31337": address}}})
+	want = "not-written: deployed.json:1 app.31337: there is no app at " + address + " on chain 31337; it is a dataset: use iexec_dataset\n"
+	if got != want {
+		t.Errorf("a dataset where an app is meant: got\n%swant\n%s", got, want)
 	}
 }
 
