@@ -19,13 +19,14 @@ func TestExamples(t *testing.T) {
 	c := nettest.Chain(net)
 	owner := poco.DevAccounts()[4]
 	ports := strings.NewReplacer(
-		`chain = "localnet"`, `chain = "localnet"`+"\n  rpc_url = \""+c.RPC+"\"\n  market_url = \""+c.Market+"\"",
+		`chain = "localnet"`, `chain = "localnet"`+"\n  rpc_url = \""+c.RPC+"\"\n  market_url = \""+c.Market+"\"\n  sms_url = \""+c.SMS+"\"",
 		"127.0.0.1:5000", strings.SplitN(net.Info().SampleImage, "/", 2)[0],
 	)
 	// Variables that point an example for another chain to the local network.
 	vars := map[string][]string{"seed-nilearn": {
 		"chain=localnet", "rpc_url=" + c.RPC, "market_url=" + c.Market, "owner=" + owner.Address.Hex(),
 	}}
+	t.Setenv("IEXECFORM_VAR_api_key", "an example's secret")
 	examples := filepath.Join("..", "..", "examples")
 	entries, err := os.ReadDir(examples)
 	if err != nil {
