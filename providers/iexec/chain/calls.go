@@ -95,7 +95,9 @@ func (c *Client) callsAt(ctx context.Context, tag string, calls []Call, which []
 }
 
 // HasMulticall tells whether the chain has Multicall3.
-func (c *Client) HasMulticall(ctx context.Context) (bool, error) { return c.hasMulticall(ctx, "latest") }
+func (c *Client) HasMulticall(ctx context.Context) (bool, error) {
+	return c.hasMulticall(ctx, "latest")
+}
 
 // hasMulticall tells whether the chain has Multicall3; asked once.
 func (c *Client) hasMulticall(ctx context.Context, tag string) (bool, error) {
