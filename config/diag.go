@@ -121,9 +121,13 @@ func inOrder(diags hcl.Diagnostics) hcl.Diagnostics {
 		if b.Subject != nil {
 			y = *b.Subject
 		}
-		return cmp.Or(cmp.Compare(x.Filename, y.Filename), cmp.Compare(x.Start.Byte, y.Start.Byte), cmp.Compare(a.Summary, b.Summary))
+		return cmp.Or(compareRanges(x, y), cmp.Compare(a.Summary, b.Summary))
 	})
 	return diags
+}
+
+func compareRanges(a, b hcl.Range) int {
+	return cmp.Or(cmp.Compare(a.Filename, b.Filename), cmp.Compare(a.Start.Byte, b.Start.Byte))
 }
 
 // place is a short form of a range: file and line.

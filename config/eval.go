@@ -32,6 +32,8 @@ type evaluator struct {
 
 	imports  importSet
 	onImport func(Import) // EvalRequest.Import
+
+	inspect func(Inspected) // is told of each block in static mode; may be nil
 }
 
 // nodeState is what is known of a node so far.
@@ -244,6 +246,9 @@ func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalConte
 		block.Value, block.Sensitive = v.value, v.sensitive
 	}
 	if e.static {
+		if e.inspect != nil && n.body != nil {
+			e.inspect(Inspected{Block: block, Table: n.body.table, Provider: n.provider})
+		}
 		return
 	}
 	diags := e.handler.Provider(ctx, n.provider, block)
@@ -277,6 +282,9 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 		at := &e.at[p.node.index]
 		for i, inst := range p.instances {
 			v := inst.Value
+			if e.inspect != nil {
+				e.inspect(Inspected{Block: inst.Block, Table: p.node.body.table, Addr: inst.Addr, Provider: inst.Provider, Count: p.node.count})
+			}
 			if !e.static {
 				r := results[i]
 				e.diags = append(e.diags, r.Diags...)
@@ -545,24 +553,35 @@ func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnosti
 
 // checkStatic evaluates all that is known without variables and network, so that mistakes in literals are found.
 func (l *loader) checkStatic() {
+	e := l.staticEvaluator(l.broken)
+	e.walkStatic()
+	l.diags = append(l.diags, e.diags...)
+}
+
+// staticEvaluator is an evaluator in static mode. All variables are unknown.
+func (c *Config) staticEvaluator(broken map[hcl.Expression]bool) *evaluator {
 	e := &evaluator{
-		Config: l.Config, static: true, broken: l.broken, sel: &selection{whole: true},
-		at: make([]nodeState, len(l.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
+		Config: c, static: true, broken: broken, sel: &selection{whole: true},
+		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
-	e.scope = l.scope.NewChild()
+	e.scope = c.scope.NewChild()
 	e.scope.Variables = map[string]cty.Value{
 		"iexecform": cty.ObjectVal(map[string]cty.Value{"workspace": cty.UnknownVal(cty.String)}),
 	}
-	for _, n := range l.variables {
+	for _, n := range c.variables {
 		e.at[n.index].value = n.variable.mark(cty.UnknownVal(n.variable.Type))
 	}
-	for _, n := range l.order {
+	return e
+}
+
+// walkStatic evaluates all blocks in order of reference.
+func (e *evaluator) walkStatic() {
+	for _, n := range e.order {
 		if n.instantiable() {
 			e.wave(context.Background(), []*node{n}, nil)
 		} else {
 			e.inline(context.Background(), n)
 		}
 	}
-	l.diags = append(l.diags, e.diags...)
 }

@@ -29,6 +29,15 @@ type InputSources struct {
 	Args    []InputArg // in the order of the command line
 	// EphemeralOnly refuses Args for variables that are not ephemeral: their values are in the plan that is to be applied.
 	EphemeralOnly bool
+	Partial       bool // a variable without value is unknown, and no error
+	// Values are in HCL already, and win over all others.
+	Values map[string]InputValue
+}
+
+// InputValue is a value with the place where it is given.
+type InputValue struct {
+	Value cty.Value
+	Range hcl.Range
 }
 
 // InputArg is a --var (Text is NAME=VALUE) or a --var-file (Text is a file's name).
@@ -156,6 +165,18 @@ func (c *Config) gather(src InputSources) *gatherer {
 		default:
 			g.text(n.variable, text, "--var "+name)
 		}
+	}
+	for _, name := range keysOf(src.Values) {
+		v, n := src.Values[name], c.variables[name]
+		if n == nil {
+			g.fail(v.Range.Ptr(), "Undeclared variable", "A value is given to %q, but there is no such variable.%s", name, DidYouMean(name, keysOf(c.variables)))
+			continue
+		}
+		given := assignment{value: v.Value, source: v.Range.Filename, rng: v.Range.Ptr()}
+		if n.variable.secret() {
+			given.rng = nil // no source of it in messages
+		}
+		g.set[name] = given
 	}
 	return g
 }
@@ -293,7 +314,9 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 		case v.Default != cty.NilVal:
 			inputs[name] = v.Default
 		default:
-			g.diags = append(g.diags, missingVariable(v))
+			if !src.Partial {
+				g.diags = append(g.diags, missingVariable(v))
+			}
 			inputs[name], wrong[name] = cty.UnknownVal(v.Type), true
 		}
 		wrong[name] = wrong[name] || !inputs[name].IsWhollyKnown() // an error that is reported already
