@@ -49,7 +49,7 @@ func (a *app) discoverCommand() *cobra.Command {
 	flags.StringVar(&o.provider, "provider", "", "look with the `PROVIDER` configuration (NAME or NAME.ALIAS), if there are several")
 	flags.StringVar(&o.out, "out", "", "write to the new `FILE` instead of standard output")
 	flags.BoolVar(&o.json, "json", false, "print JSON: what was found and what it took; --out still writes the file")
-	o.inputFlags.add(flags)
+	o.add(flags)
 	return cmd
 }
 

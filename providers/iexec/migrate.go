@@ -281,7 +281,7 @@ func (c *chainMigration) compare(e *migratedEntry) {
 		}
 		for _, f := range append(slices.Clone(e.Kind.Fields), poco.Field{Name: "owner"}) {
 			is, says := (object{e.found.Value}).str(f.Name), d.Fields[f.Name]
-			if _, said := d.Fields[f.Name]; said && is != says && !(f.Name == "multiaddr" && sameMultiaddr(e.Kind, is, says)) {
+			if _, said := d.Fields[f.Name]; said && is != says && (f.Name != "multiaddr" || !sameMultiaddr(e.Kind, is, says)) {
 				c.find(providers.Differs, d.Where+"."+f.Name, "says %q; %s %s on %s has %q, which was written", says, e.Kind.Noun, e.Address, c.Name, is)
 			}
 		}
