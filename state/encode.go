@@ -92,6 +92,8 @@ func objectReader(b []byte) func(*jsontext.Decoder, *Object) error {
 				o.Attributes = b[end-len(value) : end : end]
 			case "dependencies":
 				err = jsonv2.UnmarshalDecode(d, &o.Dependencies)
+			case "prevent_destroy":
+				err = jsonv2.UnmarshalDecode(d, &o.Protected)
 			default:
 				err = fmt.Errorf("unknown member %q", key)
 			}

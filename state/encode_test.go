@@ -36,7 +36,7 @@ func sample(t testing.TB) *state.Snapshot {
 				Attributes:   json.RawMessage(`{"volume":123456789012345678901234567890,"ratio":1.50,"live":[{"sign":"0x1","salt":"0x2"}],"tag":[],"none":null}`),
 				Dependencies: []addr.Instance{instance(t, "iexec_app.a")},
 			},
-			instance(t, "iexec_app.a"): {Provider: "iexec.other", SchemaVersion: 2, Attributes: json.RawMessage(`{"name":"<é>"}`)},
+			instance(t, "iexec_app.a"): {Provider: "iexec.other", SchemaVersion: 2, Attributes: json.RawMessage(`{"name":"<é>"}`), Protected: true},
 		},
 	}
 }
@@ -67,7 +67,8 @@ const sampleText = `{
       "schema_version": 2,
       "attributes": {
         "name": "<é>"
-      }
+      },
+      "prevent_destroy": true
     },
     "iexec_apporder.o[\"a<b\"]": {
       "provider": "iexec",

@@ -155,7 +155,7 @@ func (f *folding) merge(a *addr.Instance, patch *Object) error {
 }
 
 func (o *Object) equal(p *Object) bool {
-	return o.Provider == p.Provider && o.SchemaVersion == p.SchemaVersion &&
+	return o.Provider == p.Provider && o.SchemaVersion == p.SchemaVersion && o.Protected == p.Protected &&
 		sameJSON(o.Attributes, p.Attributes) && slices.Equal(o.Dependencies, p.Dependencies)
 }
 

@@ -72,7 +72,7 @@ func TestFold(t *testing.T) {
 		{Type: state.NoteRec, Action: 1, Key: "tx/1"},
 		{Type: state.Patch, Action: 1, Addr: &app, Object: &state.Object{Provider: "iexec", Attributes: raw(`{"early":true}`)}},
 		{Type: state.Patch, Action: 4, Addr: &order, Object: &state.Object{Provider: "iexec", Attributes: raw(`{"volume":1}`)}},
-		{Type: state.Done, Action: 1, Addr: &app, Object: &state.Object{Provider: "iexec.b", SchemaVersion: 2, Attributes: raw(`{"name":"new","tx":null}`)}},
+		{Type: state.Done, Action: 1, Addr: &app, Object: &state.Object{Provider: "iexec.b", SchemaVersion: 2, Attributes: raw(`{"name":"new","tx":null}`), Protected: true}},
 		{Type: state.Done, Action: 2, Addr: &order, Object: &state.Object{Provider: "iexec", Attributes: raw(`{"volume":18446744073709551617,"x":null}`),
 			Dependencies: []addr.Instance{order, app}}},
 		{Type: state.Intent, Action: 3, Kind: "publish", Addr: &order},
@@ -89,7 +89,7 @@ func TestFold(t *testing.T) {
 		Snapshot: &state.Snapshot{Version: 1, Lineage: "l", Serial: 3,
 			Networks: map[string]map[string]string{"iexec": {"chain_id": "1"}, "iexec.b": {"chain_id": "2"}},
 			Resources: map[addr.Instance]*state.Object{
-				app:   {Provider: "iexec.b", SchemaVersion: 2, Attributes: raw(`{"early":true,"name":"new","owner":"0x1"}`)},
+				app:   {Provider: "iexec.b", SchemaVersion: 2, Attributes: raw(`{"early":true,"name":"new","owner":"0x1"}`), Protected: true},
 				order: {Provider: "iexec", Attributes: raw(`{"volume":18446744073709551617}`), Dependencies: []addr.Instance{app, order}},
 			}},
 		Pending: []state.Note{{Key: "tx/2", Data: raw(`22`)}, {Key: "tx/3", Data: raw(`3`)}},

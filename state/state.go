@@ -41,6 +41,8 @@ type Object struct {
 	SchemaVersion int             `json:"schema_version"`
 	Attributes    json.RawMessage `json:"attributes"`             // JSON object by the resource's schema; big integers exact
 	Dependencies  []addr.Instance `json:"dependencies,omitempty"` // direct ones only, sorted
+	// Protected is prevent_destroy as last applied: it holds when the block that said so is gone, too.
+	Protected bool `json:"prevent_destroy,omitzero"`
 }
 
 // Record is one line of the journal.
