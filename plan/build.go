@@ -576,7 +576,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 		}
 		p.Changes = append(p.Changes, Change{
 			Addr: i, Provider: c.provider, Kind: c.Kind, Before: c.before, After: c.Planned, Because: c.Because, DependsOn: dependsOn,
-			Importing: b.imported[i], MovedFrom: from[i],
+			Importing: b.imported[i], MovedFrom: from[i], Prior: b.drifted(i, c),
 		})
 		for _, n := range c.Notices {
 			p.Notices = append(p.Notices, Notice{Addr: i, Notice: n})

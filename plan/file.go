@@ -67,6 +67,7 @@ type fileChange struct {
 	Because   []string             `json:"because,omitempty"`
 	Before    *fileValue           `json:"before,omitempty"`
 	After     *fileValue           `json:"after,omitempty"`
+	Prior     *fileValue           `json:"prior,omitempty"`
 	DependsOn []addr.Instance      `json:"depends_on,omitempty"`
 	Importing string               `json:"importing,omitempty"`
 	MovedFrom *addr.Instance       `json:"moved_from,omitempty"`
@@ -183,6 +184,9 @@ func encodePlan(p *Plan) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", c.Addr, err)
 		}
 		if fc.After, err = encodeValue(c.After, false); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Addr, err)
+		}
+		if fc.Prior, err = encodeValue(c.Prior, false); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Addr, err)
 		}
 		body.Changes = append(body.Changes, fc)
@@ -309,6 +313,9 @@ func (f filePlan) plan() (*Plan, error) {
 			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
 		}
 		if c.After, err = fc.After.decode(typ, cty.NullVal(typ)); err != nil {
+			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
+		}
+		if c.Prior, err = fc.Prior.decode(typ, cty.NilVal); err != nil {
 			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
 		}
 		p.Changes = append(p.Changes, c)

@@ -66,6 +66,7 @@ type Change struct {
 	Because   []string
 	DependsOn []addr.Instance // direct, sorted
 	Importing string          // id of the object, when the state is to begin to know it because an import asks for it
+	Prior     cty.Value       // as the state has it, where somebody else changed it (see drift.go); else cty.NilVal
 	MovedFrom addr.Instance   // its address in the state, when that is another one; else zero
 }
 

@@ -96,17 +96,10 @@ func (a *app) applyChecked(cmd *cobra.Command, o applyOptions) error {
 	if err := o.check(cmd); err != nil {
 		return err
 	}
-	var v applyView
-	if o.json {
-		if o.planFile == "" && !o.autoApprove {
-			return &usageError{cmd, errors.New("--json asks nothing: give --auto-approve or a plan file as well")}
-		}
-		v = view.NewLines(a.streams.Out, version, time.Now)
-	} else {
-		h := a.human()
-		h.Compact = o.compact
-		v = h.Applying()
+	if o.json && o.planFile == "" && !o.autoApprove {
+		return &usageError{cmd, errors.New("--json asks nothing: give --auto-approve or a plan file as well")}
 	}
+	v := a.applyView(o.planOptions)
 	defer v.Close()
 	ctx, stop := a.interruptible(cmd.Context(), interruptText)
 	defer stop()
@@ -114,7 +107,21 @@ func (a *app) applyChecked(cmd *cobra.Command, o applyOptions) error {
 	if o.planFile != "" {
 		run = a.applySaved
 	}
-	err := run(ctx, o, v)
+	return tell(v, run(ctx, o, v))
+}
+
+// applyView is lines for machines, or text for people.
+func (a *app) applyView(o planOptions) applyView {
+	if o.json {
+		return view.NewLines(a.streams.Out, version, time.Now)
+	}
+	h := a.human()
+	h.Compact = o.compact
+	return h.Applying()
+}
+
+// tell shows an error, unless all has been shown.
+func tell(v applyView, err error) error {
 	var code exitCode
 	if err == nil || errors.As(err, &code) {
 		return err

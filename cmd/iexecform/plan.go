@@ -33,7 +33,9 @@ func (a *app) planCommand() *cobra.Command {
 			if o.generate != "" && o.mode() != plan.Normal {
 				return &usageError{cmd, errors.New("--generate-config-out is for what is imported, and --destroy and --refresh-only import nothing")}
 			}
-			return a.asJSON(o.json, a.plan(cmd, o))
+			v := a.applyView(o.planOptions)
+			defer v.Close()
+			return tell(v, a.plan(cmd, o, v))
 		},
 	}
 	flags := cmd.Flags()
@@ -58,7 +60,7 @@ func (a *app) asJSON(json bool, err error) error {
 	return failed
 }
 
-func (a *app) plan(cmd *cobra.Command, o planCommandOptions) error {
+func (a *app) plan(cmd *cobra.Command, o planCommandOptions, v applyView) error {
 	ctx, stop := a.interruptible(cmd.Context(), "Interrupt received: planning ends.")
 	defer stop()
 	if o.generate != "" {
@@ -76,7 +78,7 @@ func (a *app) plan(cmd *cobra.Command, o planCommandOptions) error {
 			return err
 		}
 	}
-	if err := a.showPlan(b, o); err != nil {
+	if err := a.showPlan(b, o, v); err != nil {
 		return err
 	}
 	switch {
@@ -100,27 +102,22 @@ func (a *app) savePlan(p *plan.Plan, name string) error {
 }
 
 // showPlan prints the plan, what came up while it was made, and how to go on.
-func (a *app) showPlan(b *built, o planCommandOptions) error {
-	if o.json {
-		return a.json().Plan(b.plan, b.diags, b.config.Files())
-	}
-	h := a.human()
-	h.Compact = o.compact
+func (a *app) showPlan(b *built, o planCommandOptions, v applyView) error {
 	if b.plan.Complete || !b.plan.Empty() {
-		if err := h.Plan(b.plan); err != nil {
+		if err := v.Plan(b.plan, false); err != nil {
 			return err
 		}
 	}
-	if err := h.Diagnostics(b.diags, b.config.Files()); err != nil {
+	if err := v.Diagnostics(b.diags, b.config.Files()); err != nil {
 		return err
 	}
 	switch {
-	case !b.plan.Complete:
+	case !b.plan.Complete || o.json:
 		return nil
 	case o.out != "":
-		return h.Print("\nThe plan is saved as %s. To do just these actions: iexecform apply %s", o.out, o.out)
+		return a.human().Print("\nThe plan is saved as %s. To do just these actions: iexecform apply %s", o.out, o.out)
 	case !b.plan.Empty() && a.getenv("CI") == "":
-		return h.Print("\nNote: the plan was not saved with --out FILE, so `iexecform apply` will plan again and ask.")
+		return a.human().Print("\nNote: the plan was not saved with --out FILE, so `iexecform apply` will plan again and ask.")
 	}
 	return nil
 }

@@ -296,18 +296,21 @@ func masked(object cty.Value, mask map[string]any) cty.Value {
 	return cty.ObjectVal(attrs)
 }
 
-func outputChange(o plan.OutputChange) (jsonChange, error) {
-	c := jsonChange{AfterUnknown: false, BeforeSensitive: o.Sensitive, AfterSensitive: o.Sensitive}
+// outputAction is what happens to an output in Terraform's words.
+func outputAction(o plan.OutputChange) string {
 	switch {
 	case !o.Changed():
-		c.Actions = []string{"no-op"}
+		return "no-op"
 	case o.Before == cty.NilVal:
-		c.Actions = []string{"create"}
+		return "create"
 	case o.After == cty.NilVal:
-		c.Actions = []string{"delete"}
-	default:
-		c.Actions = []string{"update"}
+		return "delete"
 	}
+	return "update"
+}
+
+func outputChange(o plan.OutputChange) (jsonChange, error) {
+	c := jsonChange{Actions: []string{outputAction(o)}, AfterUnknown: false, BeforeSensitive: o.Sensitive, AfterSensitive: o.Sensitive}
 	if u := unknowns(o.After); u != nil {
 		c.AfterUnknown = u
 	}

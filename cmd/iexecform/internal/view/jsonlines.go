@@ -2,10 +2,14 @@ package view
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,17 +21,18 @@ import (
 )
 
 // Lines prints what happens as JSON lines, in the envelope of Terraform's machine-readable interface. It is safe for
-// concurrent use.
+// concurrent use. docs/schemas/lines.schema.json describes every line.
 type Lines struct {
-	out io.Writer
-	now func() time.Time
-	mu  sync.Mutex
-	err error // of the first write that failed
+	out     io.Writer
+	now     func() time.Time
+	mu      sync.Mutex
+	err     error               // of the first write that failed
+	running map[int]*time.Timer // of the actions under way, by ID
 }
 
 // NewLines starts a stream of lines; the first tells the version.
 func NewLines(out io.Writer, version string, now func() time.Time) *Lines {
-	l := &Lines{out: out, now: now}
+	l := &Lines{out: out, now: now, running: map[int]*time.Timer{}}
 	l.line("info", "iexecform "+version, "version", map[string]any{"iexecform": version, "ui": "1.2"})
 	return l
 }
@@ -73,8 +78,9 @@ func (l *Lines) Diagnostics(diags hcl.Diagnostics, sources Sources) error {
 	return l.Err()
 }
 
-// Plan prints the changes, the notices and the summary of a plan.
+// Plan prints what changed outside, the changes, the notices, the summary and the outputs of a plan.
 func (l *Lines) Plan(p *plan.Plan, _ bool) error {
+	l.drift(p)
 	for i := range p.Changes {
 		c := &p.Changes[i]
 		if silent(c) {
@@ -109,6 +115,19 @@ func (l *Lines) Plan(p *plan.Plan, _ bool) error {
 	}
 	c := p.Count()
 	l.summary("Plan: "+countText(c), "plan", c)
+	return l.plannedOutputs(p.Outputs)
+}
+
+// plannedOutputs prints what happens to the outputs, without values.
+func (l *Lines) plannedOutputs(outputs []plan.OutputChange) error {
+	if len(outputs) == 0 {
+		return l.Err()
+	}
+	all := map[string]any{}
+	for _, o := range outputs {
+		all[o.Name] = map[string]any{"sensitive": o.Sensitive, "action": outputAction(o)}
+	}
+	l.line("info", fmt.Sprintf("Outputs: %d", len(all)), "outputs", map[string]any{"outputs": all})
 	return l.Err()
 }
 
@@ -122,37 +141,89 @@ func (l *Lines) summary(message, operation string, c plan.Counts) {
 
 // Event prints an event of an apply.
 func (l *Lines) Event(e apply.Event) {
-	if e.Action == nil {
-		l.line("info", e.Progress.Message, "apply_resume", map[string]any{"hook": map[string]any{"event": e.Progress.Type, "fields": e.Progress.Fields}})
-		return
+	hook := map[string]any{}
+	name := "resuming"
+	if a := e.Action; a != nil {
+		hook["resource"], hook["action"], hook["id"] = toJSONAddr(a.Addr), a.Kind, a.ID
+		name = fmt.Sprintf("%s: %s", a.Addr, a.Kind)
 	}
-	a := e.Action
-	hook := map[string]any{"resource": toJSONAddr(a.Addr), "action": a.Kind, "id": a.ID}
-	name := fmt.Sprintf("%s: %s", a.Addr, a.Kind)
 	switch e.Type {
 	case apply.Started:
 		l.line("info", name+" started", "apply_start", map[string]any{"hook": hook})
-	case apply.Progress:
-		hook["event"], hook["fields"] = e.Progress.Type, e.Progress.Fields
-		l.line("info", name+": "+e.Progress.Message, "apply_progress", map[string]any{"hook": hook})
-	case apply.Skipped:
+		l.begin(e.Action.ID, name, hook)
+		return
+	case apply.Progress, apply.Resuming:
+		l.progress(name, hook, e.Progress)
+		return
+	}
+	l.end(e.Action.ID)
+	if e.Type == apply.Skipped {
 		l.line("warn", name+" skipped", "apply_skipped", map[string]any{"hook": hook})
+		return
+	}
+	hook["elapsed_seconds"] = rounded(e.Elapsed)
+	switch held := (*providers.HeldError)(nil); {
+	case e.Type == apply.Succeeded:
+		l.line("info", name+" complete", "apply_complete", map[string]any{"hook": hook})
+	case errors.As(e.Err, &held):
+		hook["reason"], hook["unblock"] = held.Reason, held.Unblock
+		l.line("warn", name+" held: "+held.Reason, "hold", map[string]any{"hook": hook})
 	default:
-		hook["elapsed_seconds"] = math.Round(e.Elapsed.Seconds()*1000) / 1000
-		if e.Type == apply.Succeeded {
-			l.line("info", name+" complete", "apply_complete", map[string]any{"hook": hook})
-			return
-		}
-		hook["error"], hook["held"] = e.Err.Error(), e.Type == apply.Held
+		hook["error"] = e.Err.Error()
 		l.line("error", name+" "+string(e.Type), "apply_errored", map[string]any{"hook": hook})
 	}
 }
 
+// progress prints what a provider says of a transaction or an order as a line of its own type, such as tx_sent.
+func (l *Lines) progress(name string, hook map[string]any, p *providers.Progress) {
+	typ := "apply_progress"
+	if subject, _, _ := strings.Cut(p.Type, "_"); subject == "tx" || subject == "order" {
+		typ = p.Type
+		hook[subject] = p.Fields
+	} else {
+		hook["event"] = p.Type
+		if len(p.Fields) > 0 {
+			hook["fields"] = p.Fields
+		}
+	}
+	l.line("info", name+": "+cmp.Or(p.Message, strings.ReplaceAll(p.Type, "_", " ")), typ, map[string]any{"hook": hook})
+}
+
+// begin makes an action heard of, again and again, while it is under way.
+func (l *Lines) begin(id int, name string, hook map[string]any) {
+	start := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running[id] = time.AfterFunc(stillEvery, func() {
+		l.mu.Lock()
+		timer := l.running[id]
+		if timer != nil {
+			timer.Reset(stillEvery)
+		}
+		l.mu.Unlock()
+		if timer != nil {
+			still := maps.Clone(hook)
+			still["elapsed_seconds"] = rounded(l.now().Sub(start))
+			l.line("info", name+" still under way", "apply_progress", map[string]any{"hook": still})
+		}
+	})
+}
+
+func (l *Lines) end(id int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t := l.running[id]; t != nil {
+		t.Stop()
+		delete(l.running, id)
+	}
+}
+
+func rounded(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
+
 // Outcome prints what an apply came to: a diagnostic for each failure, the summary, the outputs.
 func (l *Lines) Outcome(o *Outcome) error {
 	for _, e := range o.Result.Errors {
-		d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s: %s failed", e.Action.Addr, e.Action.Kind), Detail: e.Err.Error()}
-		if err := l.Diagnostics(hcl.Diagnostics{d}, nil); err != nil {
+		if err := l.Diagnostics(hcl.Diagnostics{failedAction(e)}, nil); err != nil {
 			return err
 		}
 	}
@@ -166,5 +237,12 @@ func (l *Lines) Outcome(o *Outcome) error {
 	return l.Err()
 }
 
-// Close does nothing: every line is written at once.
-func (l *Lines) Close() {}
+// Close ends what is said of actions that are under way. Every line is written at once.
+func (l *Lines) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, t := range l.running {
+		t.Stop()
+		delete(l.running, id)
+	}
+}

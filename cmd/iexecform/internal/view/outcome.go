@@ -57,11 +57,7 @@ func (o *Outcome) counts() plan.Counts {
 func (h *Human) Outcome(o *Outcome) error {
 	r, c := o.Result, o.counts()
 	for _, e := range r.Errors {
-		d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s: %s failed", e.Action.Addr, e.Action.Kind), Detail: upperFirst(e.Err.Error())}
-		if isHeld(e.Err) {
-			d.Severity, d.Summary = hcl.DiagWarning, fmt.Sprintf("%s: %s is held", e.Action.Addr, e.Action.Kind)
-		}
-		if err := h.Diagnostics(hcl.Diagnostics{d}, nil); err != nil {
+		if err := h.Diagnostics(hcl.Diagnostics{failedAction(e)}, nil); err != nil {
 			return err
 		}
 	}
@@ -121,9 +117,13 @@ func doneText(c plan.Counts) string {
 	return text
 }
 
-func isHeld(err error) bool {
-	var held *providers.HeldError
-	return errors.As(err, &held)
+// failedAction is the diagnostic about an action that failed, or the warning about one that is held.
+func failedAction(e apply.ActionError) *hcl.Diagnostic {
+	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s: %s failed", e.Action.Addr, e.Action.Kind), Detail: upperFirst(e.Err.Error())}
+	if held := (*providers.HeldError)(nil); errors.As(e.Err, &held) {
+		d.Severity, d.Summary = hcl.DiagWarning, fmt.Sprintf("%s: %s is held", e.Action.Addr, e.Action.Kind)
+	}
+	return d
 }
 
 // Applying shows an apply to people.

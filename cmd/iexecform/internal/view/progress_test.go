@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -129,11 +130,14 @@ func TestJSONLines(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &o.Plan.Actions[0]
-	l.Event(apply.Event{Type: apply.Resuming, Progress: &providers.Progress{Type: "tx_resent", Message: "tx 0xab sent again"}})
+	l.Event(apply.Event{Type: apply.Resuming, Progress: &providers.Progress{Type: "tx_resumed", Message: "tx 0xab is awaited", Fields: map[string]string{"hash": "0xab"}}})
 	l.Event(apply.Event{Type: apply.Started, Action: a})
-	l.Event(apply.Event{Type: apply.Progress, Action: a, Progress: &providers.Progress{Type: "tx_sent", Message: "tx 0xab sent"}})
+	l.Event(apply.Event{Type: apply.Progress, Action: a, Progress: &providers.Progress{Type: "tx_sent", Message: "tx 0xab sent", Fields: map[string]string{"hash": "0xab"}}})
+	l.Event(apply.Event{Type: apply.Progress, Action: a, Progress: &providers.Progress{Type: "order_signed", Fields: map[string]string{"order_hash": "0xcd"}}})
+	l.Event(apply.Event{Type: apply.Progress, Action: a, Progress: &providers.Progress{Type: "pulled", Message: "image pulled"}})
 	l.Event(apply.Event{Type: apply.Succeeded, Action: a, Elapsed: 1500 * time.Millisecond})
-	l.Event(apply.Event{Type: apply.Held, Action: a, Err: errors.New("no funds")})
+	l.Event(apply.Event{Type: apply.Held, Action: a, Err: &providers.HeldError{Reason: "no funds", Unblock: "send some"}})
+	l.Event(apply.Event{Type: apply.Failed, Action: a, Err: errors.New("it reverted")})
 	l.Event(apply.Event{Type: apply.Skipped, Action: a})
 	if err := l.Outcome(o); err != nil {
 		t.Fatal(err)
@@ -150,7 +154,7 @@ func TestJSONLines(t *testing.T) {
 		types = append(types, got["type"].(string))
 	}
 	want := strings.Fields("version planned_change planned_change planned_change planned_change planned_change planned_change " +
-		"notice notice notice change_summary apply_resume apply_start apply_progress apply_complete apply_errored apply_skipped " +
+		"notice notice notice change_summary outputs tx_resumed apply_start tx_sent order_signed apply_progress apply_complete hold apply_errored apply_skipped " +
 		"diagnostic diagnostic change_summary outputs")
 	if diff := cmp.Diff(want, types); diff != "" {
 		t.Errorf("types (-want +got):\n%s", diff)
@@ -172,3 +176,36 @@ var errBroken = errors.New("broken pipe")
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errBroken }
+
+// Machines hear of an action that takes long, too, until it ends.
+func TestLinesOfLongActions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := view.NewLines(&out, "1.2.3", time.Now)
+		a := &providers.Action{ID: 1, Kind: "deploy", Addr: instance(t, "demo_thing.a")}
+		l.Event(apply.Event{Type: apply.Started, Action: a})
+		time.Sleep(25 * time.Second)
+		l.Event(apply.Event{Type: apply.Succeeded, Action: a, Elapsed: 25 * time.Second})
+		time.Sleep(time.Minute)
+		l.Event(apply.Event{Type: apply.Started, Action: a})
+		l.Close()
+		time.Sleep(time.Minute)
+		var heard []string
+		for line := range strings.Lines(out.String()) {
+			var got struct {
+				Type string
+				Hook struct {
+					Elapsed float64 `json:"elapsed_seconds"`
+				}
+			}
+			if err := json.Unmarshal([]byte(line), &got); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			heard = append(heard, fmt.Sprint(got.Type, " ", got.Hook.Elapsed))
+		}
+		want := []string{"version 0", "apply_start 0", "apply_progress 10", "apply_progress 20", "apply_complete 25", "apply_start 0"}
+		if diff := cmp.Diff(want, heard); diff != "" {
+			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -1,0 +1,37 @@
+package plan
+
+import (
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/providers"
+)
+
+// Drift is what is not as the state has it. A plan tells of it only where something is planned for the object: what changes
+// nothing is noise. Attributes that change by use are progress, never drift.
+
+// Drifted reports whether somebody else changed the object since the state was written, so that something is planned.
+func (c *Change) Drifted() bool { return c.Prior != cty.NilVal }
+
+// Gone reports whether the object was there when the state was written and is no more.
+func (c *Change) Gone() bool {
+	return c.Prior != cty.NilVal && c.Prior.RawEquals(c.Before)
+}
+
+// drifted is the Prior of a change: the object as the state has it, where that is worth telling; else cty.NilVal.
+func (b *builder) drifted(i addr.Instance, c *proposal) cty.Value {
+	o := b.known(i)
+	if o.prior == cty.NilVal || o.Err != nil || c.Kind == providers.NoOp || o.Current == cty.NilVal {
+		return cty.NilVal
+	}
+	if o.Current.IsNull() {
+		return o.prior
+	}
+	table := b.Providers.ResourceTable(i.Resource.Type)
+	for _, d := range Diff(o.prior, o.Current) {
+		if a := table.Attr(d.Name); a == nil || !a.Progress {
+			return o.prior
+		}
+	}
+	return cty.NilVal
+}
