@@ -264,21 +264,40 @@ func KeyOf(v cty.Value) (Key, bool) {
 	return Key{}, false
 }
 
-// Provider is the address of a provider configuration: its name and, when it isn't the default one, its alias.
+// Provider is the address of a provider configuration: its name and, when it isn't the default one, its alias, and the key
+// of one with for_each: iexec, iexec.other, iexec.by_chain["main"]. It is comparable.
 type Provider struct {
 	Name  string
 	Alias string
+	Key   Key // with an Alias only
 }
 
 func (p Provider) String() string {
 	if p.Alias == "" {
 		return p.Name
 	}
-	return p.Name + "." + p.Alias
+	return p.Name + "." + p.Alias + p.Key.String()
 }
 
-// ParseProvider is the inverse of Provider.String.
+// Block is the address of the block that configures p: p without its key.
+func (p Provider) Block() Provider {
+	p.Key = Key{}
+	return p
+}
+
+// Compare orders provider configurations by name, alias and key.
+func (p Provider) Compare(o Provider) int {
+	return cmp.Or(cmp.Compare(p.Name, o.Name), cmp.Compare(p.Alias, o.Alias), p.Key.Compare(o.Key))
+}
+
+// ParseProvider is the inverse of Provider.String. What isn't the text of a provider configuration becomes one that there
+// can't be.
 func ParseProvider(text string) Provider {
 	name, alias, _ := strings.Cut(text, ".")
+	if strings.Contains(alias, "[") {
+		if i, err := ParseInstance(text); err == nil && i.Resource.Mode == Managed {
+			return Provider{Name: i.Resource.Type, Alias: i.Resource.Name, Key: i.Key}
+		}
+	}
 	return Provider{Name: name, Alias: alias}
 }

@@ -129,7 +129,12 @@ func TestFromTraversal(t *testing.T) {
 }
 
 func TestProvider(t *testing.T) {
-	for text, want := range map[string]addr.Provider{"iexec": {Name: "iexec"}, "iexec.other": {Name: "iexec", Alias: "other"}} {
+	for text, want := range map[string]addr.Provider{
+		"iexec":              {Name: "iexec"},
+		"iexec.other":        {Name: "iexec", Alias: "other"},
+		`iexec.by["a.b"]`:    {Name: "iexec", Alias: "by", Key: addr.StringKey("a.b")},
+		`iexec.by["é\"$${"]`: {Name: "iexec", Alias: "by", Key: addr.StringKey("é\"${")},
+	} {
 		if got := addr.ParseProvider(text); got != want || want.String() != text {
 			t.Errorf("%s: %+v %s", text, got, want)
 		}
