@@ -18,20 +18,40 @@ import (
 )
 
 func (a *app) showCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, asMarkdown, asHTML bool
 	cmd := &cobra.Command{
 		Use:   "show [FILE]",
 		Short: "Print the state, a saved plan or a state file, without network",
 		Args:  arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			switch {
+			case asJSON && asMarkdown || asJSON && asHTML || asMarkdown && asHTML:
+				return &usageError{cmd, errors.New("--json, --markdown and --html exclude each other")}
+			case (asMarkdown || asHTML) && len(args) == 0:
+				return &usageError{cmd, errors.New("--markdown and --html are for a saved plan: name its file. Make one with `iexecform plan --out FILE`")}
+			case asMarkdown:
+				return a.showReview(args[0], &view.Markdown{Out: a.streams.Out, Tables: lazyTables{a}})
+			case asHTML:
+				return a.showReview(args[0], &view.HTML{Out: a.streams.Out, Tables: lazyTables{a}})
+			case len(args) == 0:
 				return a.asJSON(asJSON, a.showState(cmd.Context(), asJSON))
 			}
 			return a.asJSON(asJSON, a.showFile(args[0], asJSON))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asMarkdown, "markdown", false, "print a saved plan as a comment for a pull request: Markdown of less than 65,000 bytes")
+	cmd.Flags().BoolVar(&asHTML, "html", false, "print a saved plan as one self-contained page for its reviewers")
 	return cmd
+}
+
+// showReview prints a saved plan for its reviewers.
+func (a *app) showReview(name string, v interface{ Plan(*plan.Plan) error }) error {
+	p, err := a.readPlan(name)
+	if err != nil {
+		return err
+	}
+	return v.Plan(p)
 }
 
 func (a *app) showState(ctx context.Context, asJSON bool) error {

@@ -39,6 +39,9 @@ func (d difference) text(arrow string) string {
 	return d.Before + arrow + d.After
 }
 
+// Text is text with the usual arrow.
+func (d difference) Text() string { return d.text(" → ") }
+
 // differences lists what a plan shows of a change's attributes, in alphabetical order, and counts those that it doesn't
 // show because they stay. Further lines of a value are indented by indent.
 func differences(c *plan.Change, table *schema.Table, indent string) (list []difference, hidden int) {
@@ -169,4 +172,25 @@ func countNotNull(diffs []plan.AttrDiff) int {
 		}
 	}
 	return n
+}
+
+// outputDifference is what happens to an output value.
+func outputDifference(o plan.OutputChange, indent string) difference {
+	text := func(v cty.Value) string {
+		switch {
+		case v == cty.NilVal:
+			return ""
+		case o.Sensitive:
+			return sensitiveText
+		}
+		return plain(valueText(v, indent))
+	}
+	d := difference{Name: plain(o.Name), Mark: "~", Before: text(o.Before), After: text(o.After)}
+	switch {
+	case d.Before == "":
+		d.Mark = "+"
+	case d.After == "":
+		d.Mark = "-"
+	}
+	return d
 }

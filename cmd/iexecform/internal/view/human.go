@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
@@ -76,6 +75,7 @@ func (h *Human) Plan(p *plan.Plan) error {
 		h.planNothing(&b, p)
 	default:
 		h.planLegend(&b, p, c)
+		h.planDrift(&b, p)
 		for i := range p.Changes {
 			h.planChange(&b, &p.Changes[i])
 		}
@@ -99,14 +99,17 @@ func (h *Human) Plan(p *plan.Plan) error {
 }
 
 func (h *Human) planNothing(b *bytes.Buffer, p *plan.Plan) {
-	text := "Your apps and orders match the configuration."
-	switch p.Mode {
+	fmt.Fprintf(b, "%s %s\n", h.Colour.green("No changes."), nothingText(p.Mode))
+}
+
+func nothingText(m plan.Mode) string {
+	switch m {
 	case plan.RefreshOnly:
-		text = "The state matches what exists."
+		return "The state matches what exists."
 	case plan.Destroy:
-		text = "Nothing is left to destroy."
+		return "Nothing is left to destroy."
 	}
-	fmt.Fprintf(b, "%s %s\n", h.Colour.green("No changes."), text)
+	return "Your apps and orders match the configuration."
 }
 
 func (h *Human) planLegend(b *bytes.Buffer, p *plan.Plan, c plan.Counts) {
@@ -315,28 +318,10 @@ func (h *Human) planOutputs(b *bytes.Buffer, outputs []plan.OutputChange) {
 		if !o.Changed() {
 			continue
 		}
-		mark, paint := "~", Palette.yellow
-		var text string
-		switch {
-		case o.Before == cty.NilVal:
-			mark, paint = "+", Palette.green
-			text = outputText(o.Sensitive, o.After)
-		case o.After == cty.NilVal:
-			mark, paint = "-", Palette.red
-			text = outputText(o.Sensitive, o.Before) + h.Colour.dim(" -> ") + "null"
-		default:
-			text = outputText(o.Sensitive, o.Before) + h.Colour.dim(" -> ") + outputText(o.Sensitive, o.After)
-		}
-		fmt.Fprintf(b, "  %s %-*s = %s\n", paint(h.Colour, mark), width, o.Name, text)
+		d := outputDifference(o, "    ")
+		fmt.Fprintf(b, "  %s %-*s = %s\n", markPaint(d.Mark)(h.Colour, d.Mark), width, d.Name, d.text(h.Colour.dim(" -> ")))
 	}
 	b.WriteByte('\n')
-}
-
-func outputText(sensitive bool, v cty.Value) string {
-	if sensitive {
-		return sensitiveText
-	}
-	return valueText(v, "    ")
 }
 
 func (h *Human) planSummary(b *bytes.Buffer, p *plan.Plan, c plan.Counts) {
