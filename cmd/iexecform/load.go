@@ -32,9 +32,13 @@ type inputFlags struct {
 }
 
 func (o *inputFlags) add(flags *pflag.FlagSet) {
+	o.addVariables(flags)
+	addInput(flags, &o.noInput)
+}
+
+func (o *inputFlags) addVariables(flags *pflag.FlagSet) {
 	flags.Var(&inputValue{list: &o.args}, "var", "set a variable: `NAME=VALUE` (repeatable)")
 	flags.Var(&inputValue{list: &o.args, file: true}, "var-file", "read variables from `FILE` (repeatable)")
-	addInput(flags, &o.noInput)
 }
 
 func addInput(flags *pflag.FlagSet, noInput *bool) {

@@ -21,7 +21,7 @@ import (
 func Reference(registry providers.Registry, root *cobra.Command) map[string]string {
 	pages := map[string]string{}
 	var index strings.Builder
-	index.WriteString("# Reference\n\nThese pages are made from the program's own tables by `make docs`.\n\n- [Commands](commands.md)\n- [Functions](functions.md)\n")
+	index.WriteString("# Reference\n\nThese pages are made from the program's own tables by `make docs`.\n\n- [Commands](commands.md)\n- [Functions](functions.md)\n- [Lint rules](lint.md)\n")
 	page := func(file, title string, t *schema.Table) {
 		pages[file] = tablePage(title, t)
 		fmt.Fprintf(&index, "- [%s](%s)\n", title, file)
@@ -37,6 +37,7 @@ func Reference(registry providers.Registry, root *cobra.Command) map[string]stri
 		}
 	}
 	pages["functions.md"] = functionsPage(registry.Functions())
+	pages["lint.md"] = lintPage()
 	pages["commands.md"] = commandsPage(root)
 	pages["README.md"] = index.String()
 	return pages
