@@ -130,11 +130,17 @@ type Counts struct {
 	Requests     int
 	Gas          uint64
 	FeeWei       *big.Int // at the gas price of plan time
+	FeeMaxWei    *big.Int // the most that the transactions are first sent with
+	Income       *big.Int // the most that what is signed can bring in, in nRLC
+	Spending     *big.Int // the most that it can cost, in nRLC
 }
 
 // Count adds up what the plan does.
 func (p *Plan) Count() Counts {
-	c := Counts{Changes: map[providers.ChangeKind]int{}, FeeWei: new(big.Int)}
+	c := Counts{
+		Changes: map[providers.ChangeKind]int{},
+		FeeWei:  new(big.Int), FeeMaxWei: new(big.Int), Income: new(big.Int), Spending: new(big.Int),
+	}
 	for i := range p.Changes {
 		c.Changes[p.Changes[i].Kind]++
 		if p.Changes[i].Importing != "" {
@@ -149,9 +155,17 @@ func (p *Plan) Count() Counts {
 		c.Gas += cost.Gas
 		c.Signatures += cost.Signatures
 		c.Requests += cost.Requests
-		if fee, ok := new(big.Int).SetString(cost.Fee, 10); ok {
-			c.FeeWei.Add(c.FeeWei, fee)
-		}
+		addText(c.FeeWei, cost.Fee)
+		addText(c.FeeMaxWei, cost.FeeMax)
+		addText(c.Income, cost.Income)
+		addText(c.Spending, cost.Spending)
 	}
 	return c
+}
+
+// addText adds a decimal number, if it is one.
+func addText(sum *big.Int, text string) {
+	if n, ok := new(big.Int).SetString(text, 10); ok {
+		sum.Add(sum, n)
+	}
 }

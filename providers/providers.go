@@ -243,12 +243,17 @@ const (
 	ActionImport = "import" // remember an object that an import block names
 )
 
-// Cost is what an action takes. Gas is in gas units; Fee is gas times the gas price at plan time, in wei, as decimal text.
+// Cost is what an action takes. Gas is in gas units; Fee is gas times the gas price at plan time, FeeMax the most that the
+// transaction is first sent with, both in wei, as decimal text.
 type Cost struct {
 	Gas        uint64 `json:"gas,omitempty"`
 	Fee        string `json:"fee_wei,omitempty"`
+	FeeMax     string `json:"fee_max_wei,omitempty"`
 	Signatures int    `json:"signatures,omitempty"`
 	Requests   int    `json:"requests,omitempty"` // to services other than the chain
+	// Income and Spending are the most that what is signed can bring in, and can cost, in nRLC, as decimal text.
+	Income   string `json:"income_max_nrlc,omitempty"`
+	Spending string `json:"spending_max_nrlc,omitempty"`
 }
 
 // Precondition is something that the plan takes for granted and that apply checks again before it does anything.

@@ -241,7 +241,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 	}
 	if p.next != nil {
 		signing := b.add(providers.Action{Kind: "sign", Early: true, After: closing, Summary: fmt.Sprintf("sign order %s: %s", p.next.hash, p.offer(p.next.volume(), p.next.body)),
-			Payload: marshal(p.payload(p.next)), Cost: providers.Cost{Signatures: 1}, Expect: p.expectations(d)})
+			Payload: marshal(p.payload(p.next)), Cost: p.signing(), Expect: p.expectations(d)})
 		before := []int{signing}
 		if p.crowded {
 			before = append(before, withdraw(before, false)...)
@@ -279,6 +279,18 @@ func (p *orderPlan) finish(ctx context.Context) {
 		r.Kind = providers.Update
 	}
 	p.warn(d)
+}
+
+// signing is what signing the new order takes, and what the order can bring in or cost.
+func (p *orderPlan) signing() providers.Cost {
+	cost := providers.Cost{Signatures: 1}
+	total := new(big.Int).Mul(p.price(p.next.body), p.next.volume()).String()
+	if p.kind == poco.RequestOrder {
+		cost.Spending = total
+	} else {
+		cost.Income = total
+	}
+	return cost
 }
 
 // asWanted reports whether there is nothing to do, nor to remember.

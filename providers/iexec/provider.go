@@ -519,6 +519,9 @@ func (c *client) cost(ctx context.Context, gas uint64) providers.Cost {
 			price = new(big.Int).Add(price, fees.Tip)
 		}
 		cost.Fee = new(big.Int).Mul(price, new(big.Int).SetUint64(gas)).String()
+		if c.sender != nil {
+			cost.FeeMax = c.sender.MostFee(gas, fees).String()
+		}
 	}
 	return cost
 }

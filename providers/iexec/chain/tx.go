@@ -217,6 +217,15 @@ func (q quote) cost(req TxRequest) *big.Int {
 	return need.Add(need, req.Value)
 }
 
+// MostFee is the most, in wei, that a transaction of estimated gas can take as it is first sent, at fees as they are now.
+func (s *Sender) MostFee(gas uint64, fees Fees) *big.Int {
+	limit := fees.Cap
+	if s.opts.MaxFee != nil && limit.Cmp(s.opts.MaxFee) > 0 {
+		limit = s.opts.MaxFee
+	}
+	return new(big.Int).Mul(new(big.Int).SetUint64(gas*(100+s.opts.GasMargin)/100), limit)
+}
+
 // limit keeps fees within MaxFee, as long as that leaves least for the cap (nil: the cap itself).
 func (s *Sender) limit(fees Fees, least *big.Int) (Fees, error) {
 	if s.opts.MaxFee == nil || fees.Cap.Cmp(s.opts.MaxFee) <= 0 {
