@@ -83,7 +83,7 @@ func (b Block) Diagnostic(severity hcl.DiagnosticSeverity, attr, summary, detail
 	if set, rng := b.body.find(attr); set != nil {
 		d.Subject, d.Context = set.expr.Range().Ptr(), rng.Ptr()
 		d.Expression, d.EvalContext = set.expr, b.context()
-		set.conceal(hcl.Diagnostics{d}, b.Range)
+		d = set.conceal(hcl.Diagnostics{d}, b.Range)[0]
 	}
 	return d
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,7 +89,7 @@ output "rpc" {
 	w.hide("private key", hex.EncodeToString(raw))
 	w.hide("private key", string(raw))
 	w.hide("private key", base64.StdEncoding.EncodeToString(raw))
-	w.hide("private key", account.Key.D.String())
+	w.hide("private key", new(big.Int).SetBytes(raw).String())
 
 	run := func(dir, program string, env []string, args ...string) (killed bool, err error) {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, program), args...)

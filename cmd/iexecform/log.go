@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -35,7 +34,7 @@ func (a *app) logged(ctx context.Context) (_ context.Context, close func(), err 
 	if !ok {
 		return ctx, nil, fmt.Errorf("%s is %q: want trace, debug, info, warn, error or off", envLog, text)
 	}
-	var out io.Writer = a.streams.Err
+	out := a.streams.Err
 	close = func() {}
 	if path := a.getenv(envLogPath); path != "" {
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
