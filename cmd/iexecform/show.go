@@ -90,7 +90,7 @@ func (a *app) showFile(name string, asJSON bool) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if asJSON {
-		return a.json().Plan(p, nil, nil)
+		return a.json().Plan(p)
 	}
 	return a.human().Plan(p)
 }

@@ -265,7 +265,7 @@ func TestPlanOfNothing(t *testing.T) {
 
 func TestJSONPlan(t *testing.T) {
 	var out bytes.Buffer
-	if err := (&view.JSON{Out: &out, Tables: tables{}}).Plan(everyKind(t), nil, nil); err != nil {
+	if err := (&view.JSON{Out: &out, Tables: tables{}}).Plan(everyKind(t)); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(out.String(), "hunter2") {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
-	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
@@ -130,18 +129,21 @@ type jsonResource struct {
 	Provider      string          `json:"provider_name"`
 	SchemaVersion int             `json:"schema_version"`
 	Values        json.RawMessage `json:"values"`
+	Sensitive     any             `json:"sensitive_values"` // the mask of the values
 	DependsOn     []addr.Instance `json:"depends_on,omitempty"`
 }
 
-func toJSONResource(o Object) (jsonResource, error) {
-	values, err := ctyjson.Marshal(o.Value, o.Value.Type())
+func (j *JSON) object(o Object) (jsonResource, error) {
+	mask := j.sensitive(o.Addr.Resource.Type)(o.Value)
+	values, err := marshalValue(masked(o.Value, mask))
 	if err != nil {
 		return jsonResource{}, fmt.Errorf("%s: %w", o.Addr, err)
 	}
 	r := o.Addr.Resource
 	return jsonResource{
 		Address: o.Addr.String(), Mode: "managed", Type: r.Type, Name: r.Name, Index: index(o.Addr.Key),
-		Provider: o.Provider, SchemaVersion: o.SchemaVersion, Values: values, DependsOn: o.Dependencies,
+		Provider: o.Provider, SchemaVersion: o.SchemaVersion, Values: values,
+		Sensitive: mask, DependsOn: o.Dependencies,
 	}, nil
 }
 
