@@ -63,7 +63,7 @@ var marketRules = []Rule{
 		ID: "entry-by-address", Severity: Note,
 		Doc: "An offer for an app, dataset or workerpool that is named by a literal address: nothing here makes sure that it exists, or follows when it is replaced. " +
 			"Refer to its resource, or to a data source.",
-		Example: "resource \"iexec_apporder\" \"public\" {\n  app      = \"0x63C8E1BC7c19A7F2E2a7D0b5d4a3ba4a4dB5a3d5\"\n  appprice = \"0.5 RLC\"\n  volume   = 1000\n}\n",
+		Example: "resource \"iexec_apporder\" \"public\" {\n  app      = \"0x63C8E1bc7c19A7F2e2A7d0B5D4a3BA4a4DB5A3d5\"\n  appprice = \"0.5 RLC\"\n  volume   = 1000\n}\n",
 		find:    entriesByAddress,
 	}, {
 		ID: "lasting-copy", Severity: Note,
@@ -93,17 +93,17 @@ var marketRules = []Rule{
 	}, {
 		ID: "literal-credential", Severity: Warning,
 		Doc:     "A URL with a password or an access key in it, written into the file. Put it into a variable with `sensitive = true`, and its value into the environment.",
-		Example: "provider \"iexec\" {\n  chain   = \"arbitrum-mainnet\"\n  rpc_url = \"https://user:password@example.com\"\n}\n",
+		Example: "provider \"iexec\" {\n  chain   = \"arbitrum-mainnet\"\n  rpc_url = \"https://user:password@example.com\"\n  wallet {\n    address = \"0x47d0Ab8d36836F54FD9587e65125Bbab04958310\"\n  }\n}\n",
 		find:    literalCredentials,
 	}, {
 		ID: "plain-http", Severity: Warning,
 		Doc:     "`http://` to another machine: what is sent, secrets among it, can be read and changed on the way.",
-		Example: "provider \"iexec\" {\n  chain   = \"arbitrum-mainnet\"\n  rpc_url = \"http://rpc.example.com\"\n}\n",
+		Example: "provider \"iexec\" {\n  chain   = \"arbitrum-mainnet\"\n  rpc_url = \"http://rpc.example.com\"\n  wallet {\n    address = \"0x47d0Ab8d36836F54FD9587e65125Bbab04958310\"\n  }\n}\n",
 		find:    plainHTTP,
 	}, {
 		ID: "retired-name", Severity: Warning,
 		Doc:     "Names of what is gone: the sidechain Bellecour (chain id 134) and its services.",
-		Example: "provider \"iexec\" {\n  chain_id   = 134\n  rpc_url    = \"https://bellecour.iex.ec\"\n  hub        = \"0x3eca1B216A7DF1C7689aEb259fFB83ADFB894E7f\"\n  market_url = \"https://api.market.v8-bellecour.iex.ec\"\n}\n",
+		Example: "provider \"iexec\" {\n  chain_id   = 134\n  rpc_url    = \"https://bellecour.iex.ec\"\n  hub        = \"0x3eca1B216A7DF1C7689aEb259fFB83ADFB894E7f\"\n  market_url = \"https://api.market.v8-bellecour.iex.ec\"\n  wallet {\n    address = \"0x47d0Ab8d36836F54FD9587e65125Bbab04958310\"\n  }\n}\n",
 		find:    retiredNames,
 	},
 }
@@ -127,7 +127,11 @@ func mutableImages(p *pass) {
 		}
 	}
 	p.of(func(b block) { look(b, "reference", true) }, "data.oci_image")
-	p.of(func(b block) { look(b, "multiaddr", false) }, "iexec_app")
+	p.of(func(b block) {
+		if to, _, ok := b.refers("multiaddr"); !ok || to.Type != "oci_image" { // which is told of there
+			look(b, "multiaddr", false)
+		}
+	}, "iexec_app")
 }
 
 func unpullableImages(p *pass) {
