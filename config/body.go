@@ -51,6 +51,10 @@ func (l *loader) bodySchema(t *schema.Table, meta []string) *hcl.BodySchema {
 	if s == nil {
 		s = &hcl.BodySchema{Attributes: attrSchema(t.Attrs)}
 		for _, name := range meta {
+			if name == lifecycleBlock {
+				s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: name})
+				continue
+			}
 			s.Attributes = append(s.Attributes, hcl.AttributeSchema{Name: name})
 		}
 		for _, b := range t.Blocks {

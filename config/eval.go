@@ -24,11 +24,12 @@ type evaluator struct {
 	known   func(addr.Instance) bool // EvalRequest.Known
 	scope   *hcl.EvalContext         // functions, path, iexecform
 
-	at     []nodeState                       // by node.index
-	bad    map[addr.Instance]bool            // failed or skipped instances
-	data   map[addr.Instance][]addr.Instance // what data instances depend on
-	result *Evaluation
-	diags  hcl.Diagnostics
+	at      []nodeState                       // by node.index
+	bad     map[addr.Instance]bool            // failed or skipped instances
+	checked map[string]*CheckResult           // by CheckResult.ID
+	data    map[addr.Instance][]addr.Instance // what data instances depend on
+	result  *Evaluation
+	diags   hcl.Diagnostics
 
 	imports  importSet
 	onImport func(Import) // EvalRequest.Import
@@ -61,7 +62,7 @@ type pending struct {
 func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hcl.Diagnostics) {
 	e := &evaluator{
 		Config: c, handler: req.Handler, known: req.Known, onImport: req.Import,
-		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
+		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
 	e.result.eval = e
@@ -82,6 +83,7 @@ func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hc
 		slices.SortFunc(list, addr.Instance.Compare)
 	}
 	slices.SortFunc(r.Providers, compareProviders)
+	r.Checks = e.checkResults()
 	return r, inOrder(discreet(e.explain(e.diags)))
 }
 
@@ -205,12 +207,19 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 		e.provider(ctx, n, values)
 	case importNode:
 		at.failed = !e.evaluateImport(n, values)
+	case checkNode:
+		e.check(n, values)
 	}
 }
 
 func (e *evaluator) output(n *node, ctx *hcl.EvalContext) {
 	at := &e.at[n.index]
 	if e.broken[n.expr] {
+		return
+	}
+	ok, problems := e.assert(CheckResult{Kind: CheckOutput, Name: n.name, Before: true}, n.asserts, ctx)
+	if e.diags = append(e.diags, problems...); !ok {
+		at.failed = true
 		return
 	}
 	v, diags := n.expr.Value(ctx)
@@ -287,20 +296,39 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 			}
 			if !e.static {
 				r := results[i]
-				e.diags = append(e.diags, r.Diags...)
+				e.tell(p.node, r.Diags)
 				if v = r.Value; r.Diags.HasErrors() || v == cty.NilVal {
-					at.someBad, e.bad[inst.Addr] = true, true
-					e.result.Failed = append(e.result.Failed, inst.Addr)
+					e.fail(p.node, inst.Addr)
 					continue
 				}
 			}
-			p.values[p.index[i]] = markSensitive(p.node, v)
+			v = markSensitive(p.node, v)
+			diags, ok := e.postconditions(p.node, inst, v)
+			if e.tell(p.node, diags); !ok && !e.static {
+				e.fail(p.node, inst.Addr)
+				continue
+			}
+			p.values[p.index[i]] = v
 		}
 		if !e.static {
 			results = results[len(p.instances):]
 		}
 		at.value = p.value()
 	}
+}
+
+// fail marks an instance as one that has no value.
+func (e *evaluator) fail(n *node, i addr.Instance) {
+	e.at[n.index].someBad, e.bad[i] = true, true
+	e.result.Failed = append(e.result.Failed, i)
+}
+
+// tell takes up diagnostics about a block. For the data source of a check they are warnings.
+func (e *evaluator) tell(n *node, diags hcl.Diagnostics) {
+	if n.check != nil && !e.static {
+		diags = asWarnings(diags)
+	}
+	e.diags = append(e.diags, diags...)
 }
 
 // joined is both lists, without a copy when the first is empty.
@@ -411,7 +439,7 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 		if !e.sel.hasKey(n, key) {
 			continue
 		}
-		inst := Instance{Addr: addr.Instance{Resource: n.address, Key: key}, Provider: n.provider}
+		inst := Instance{Addr: addr.Instance{Resource: n.address, Key: key}, Provider: n.provider, Check: n.check != nil}
 		at.instances = append(at.instances, inst.Addr)
 		inst.Block = Block{Range: n.rng, body: n.body, scope: ctx, key: key, each: x.value(i)}
 		deps, bad := sharedDeps, sharedBad
@@ -434,17 +462,20 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 	p.instances, p.index = ready[:0], places[:0] // those without problems, in the same memory
 	for r, v := range e.bodies(n, ready) {
 		inst := ready[r]
-		if problems.add(v.diags); v.diags.HasErrors() {
-			at.someBad, e.bad[inst.Addr] = true, true
-			e.result.Failed = append(e.result.Failed, inst.Addr)
+		lifecycle, diags := e.lifecycleOf(n, inst)
+		failed, ok := e.preconditions(n, inst)
+		if diags = slices.Concat(v.diags, diags, failed); diags.HasErrors() || !ok {
+			problems.add(diags)
+			e.fail(n, inst.Addr)
 			continue
 		}
+		inst.Lifecycle = lifecycle
 		inst.Value, inst.Sensitive = v.value, v.sensitive
 		p.instances = append(p.instances, inst)
 		p.index = append(p.index, places[r])
 	}
 	e.result.Instances = append(e.result.Instances, at.instances...)
-	e.diags = append(e.diags, problems.result()...)
+	e.tell(n, problems.result())
 	e.unknownTargets(n, x.keys)
 	return p
 }
@@ -562,7 +593,7 @@ func (l *loader) checkStatic() {
 func (c *Config) staticEvaluator(broken map[hcl.Expression]bool) *evaluator {
 	e := &evaluator{
 		Config: c, static: true, broken: broken, sel: &selection{whole: true},
-		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, data: map[addr.Instance][]addr.Instance{},
+		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
 	e.scope = c.scope.NewChild()

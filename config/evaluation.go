@@ -98,6 +98,8 @@ type Instance struct {
 	// in count or for_each is none unless each.value is used: the keys are known before anything is done. Instances may
 	// share the slice: it must not be changed.
 	DependsOn []addr.Instance
+	Lifecycle *Lifecycle // nil without such a block
+	Check     bool       // it is the data source of a check block: nothing else depends on it
 }
 
 // OutputValue is an evaluated output.
@@ -115,6 +117,8 @@ type Evaluation struct {
 	Providers []addr.Provider        // all that the handler accepted, sorted
 	Failed    []addr.Instance        // instances with errors, sorted; without key when the block could not be expanded
 	Skipped   []addr.Instance        // instances that depend on what failed, sorted; without key as for Failed
+
+	Checks []CheckResult // sorted by kind and name: what the conditions came to
 
 	Unwritten []Import // imports without a resource block: see WithoutBlocks
 

@@ -31,6 +31,7 @@ var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 	{Type: "import"},
 	{Type: "moved"},
 	{Type: "removed"},
+	{Type: "check", LabelNames: []string{"name"}},
 }}
 
 // loader builds a Config and gathers diagnostics.
@@ -60,6 +61,7 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 			variables: map[string]*node{},
 			locals:    map[string]*node{},
 			outputs:   map[string]*node{},
+			checks:    map[string]*node{},
 			providers: map[addr.Provider]*node{},
 			resources: map[addr.Resource]*node{},
 		},
@@ -176,6 +178,8 @@ func (l *loader) declare(block *hcl.Block) {
 		l.declareMoved(block)
 	case "removed":
 		l.declareRemoved(block)
+	case "check":
+		l.declareCheck(block)
 	}
 }
 
@@ -200,13 +204,17 @@ func (l *loader) declareSettings(block *hcl.Block) {
 
 func (l *loader) declareOutput(block *hcl.Block) {
 	n := &node{kind: outputNode, name: block.Labels[0], rng: block.DefRange, output: &Output{Name: block.Labels[0], Range: block.DefRange}}
-	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{
-		{Name: "value", Required: true}, {Name: "description"}, {Name: "sensitive"}, {Name: "depends_on"},
-	}})
+	content, diags := block.Body.Content(&hcl.BodySchema{
+		Attributes: []hcl.AttributeSchema{{Name: "value", Required: true}, {Name: "description"}, {Name: "sensitive"}, {Name: "depends_on"}},
+		Blocks:     []hcl.BlockHeaderSchema{{Type: "precondition"}},
+	})
 	l.diags = append(l.diags, diags...)
 	l.literal(content.Attributes["description"], &n.output.Description)
 	l.literal(content.Attributes["sensitive"], &n.output.Sensitive)
 	n.dependsOn = l.dependsOn(content.Attributes["depends_on"])
+	for _, inner := range content.Blocks {
+		n.asserts = append(n.asserts, l.conditions(inner)...)
+	}
 	if value := content.Attributes["value"]; value != nil {
 		n.expr = value.Expr
 		l.add(n, l.outputs)
@@ -253,8 +261,9 @@ func (l *loader) declareResource(block *hcl.Block) {
 		l.unknown(n)
 		return
 	}
-	body, content := l.body(block, table, "count", "for_each", "depends_on", "provider")
+	body, content := l.body(block, table, "count", "for_each", "depends_on", "provider", lifecycleBlock)
 	n.body = body
+	l.lifecycle(n, content)
 	if attr := content.Attributes["count"]; attr != nil {
 		n.count = attr.Expr
 	}

@@ -19,6 +19,7 @@ const (
 	resourceNode
 	outputNode
 	importNode
+	checkNode
 )
 
 // node is a block of the configuration (a local is one, too): what the graph of references consists of.
@@ -40,6 +41,9 @@ type node struct {
 	forEach      hcl.Expression
 	dependsOn    []hcl.Expression
 	providerExpr *hcl.Attribute
+	lifecycle    *lifecycle  // of a resource or data block, or nil
+	check        *node       // of the data source of a check: nothing else may refer to it
+	asserts      []condition // of a check; of an output, its preconditions
 
 	imported []*node   // import nodes for the block
 	leaving  []leaving // instances that moved and removed blocks say are gone
@@ -64,6 +68,8 @@ func (n *node) id() string {
 		return "output." + n.name
 	case importNode:
 		return "import of " + n.name
+	case checkNode:
+		return "check." + n.name
 	}
 	return n.name
 }
@@ -88,8 +94,9 @@ type ref struct {
 	mode      refMode
 	key       addr.Key
 	expr      hcl.Expression
-	expansion bool // it occurs in count or for_each only, which tells the keys but no attribute
-	dependsOn bool // it is one of depends_on: the instance must exist
+	expansion bool          // it occurs in count or for_each only, which tells the keys but no attribute
+	dependsOn bool          // it is one of depends_on: the instance must exist
+	rest      hcl.Traversal // what follows the instance
 	rng       hcl.Range
 }
 
@@ -121,6 +128,7 @@ type Config struct {
 	variables map[string]*node
 	locals    map[string]*node
 	outputs   map[string]*node
+	checks    map[string]*node
 	providers map[addr.Provider]*node
 	resources map[addr.Resource]*node
 	imports   []*node

@@ -15,8 +15,10 @@ import (
 // scope is what an expression may refer to besides the blocks.
 type scope struct {
 	each, count   bool
-	variablesOnly bool // as in a variable's validation
-	expansion     bool // the expression is count or for_each itself
+	variablesOnly bool  // as in a variable's validation
+	expansion     bool  // the expression is count or for_each itself
+	self          *node // whose postcondition it is, or nil
+	check         *node // that it is part of, or nil
 }
 
 // finder collects the references of one expression. It is an hclsyntax.Walker.
@@ -121,6 +123,12 @@ func (f *finder) reference(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 		f.member(t, "module", "root", "cwd")
 	case "iexecform":
 		f.member(t, "workspace")
+	case "self":
+		if f.scope.self == nil {
+			f.errorf(t, invalidReference, "self is known only inside of a postcondition. Write the address of the block that you mean.")
+			return
+		}
+		f.attribute(t, f.scope.self, t[1:])
 	default:
 		f.resource(t, index)
 	}
@@ -214,6 +222,7 @@ func (f *finder) resource(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 			return
 		}
 	}
+	r.rest = rest
 	f.refs = append(f.refs, r)
 }
 
@@ -235,6 +244,10 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 		return nil, inst, nil
 	}
 	if to := c.resources[inst.Resource]; to != nil {
+		if to.check != nil && to.check != f.scope.check {
+			f.errorf(t, invalidReference, "%s belongs to check %q, and only that may refer to it. Write a data block outside of the check.", to.name, to.check.name)
+			return nil, inst, nil
+		}
 		return to, inst, rest
 	}
 	r := inst.Resource
@@ -328,8 +341,13 @@ func (l *loader) resolveNode(n *node) {
 			l.use(&node{}, v.condition, scope{variablesOnly: true})
 			l.use(&node{}, v.message, scope{variablesOnly: true})
 		}
-	case localNode, outputNode:
-		l.use(n, n.expr, scope{})
+	case localNode, outputNode, checkNode:
+		if n.expr != nil {
+			l.use(n, n.expr, scope{})
+		}
+		for _, c := range n.asserts {
+			l.useCondition(n, c, scope{check: n})
+		}
 	case dataNode, resourceNode:
 		if n.count != nil {
 			l.use(n, n.count, scope{expansion: true})
@@ -342,7 +360,8 @@ func (l *loader) resolveNode(n *node) {
 		}
 	}
 	if n.body != nil {
-		s := scope{each: n.forEach != nil, count: n.count != nil}
+		s := scope{each: n.forEach != nil, count: n.count != nil, check: n.check}
+		l.resolveLifecycle(n, s)
 		for _, b := range n.body.attrs {
 			l.use(n, b.expr, s)
 		}

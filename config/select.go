@@ -128,7 +128,7 @@ func (s *selection) add(n *node, key addr.Key, all bool) {
 	}
 }
 
-// addOutputs selects the outputs that refer to nothing outside of the selection.
+// addOutputs selects the outputs and checks that refer to nothing outside of the selection.
 func (s *selection) addOutputs(c *Config) {
 	covered := map[*node]bool{}
 	var covers func(n *node) bool
@@ -149,9 +149,11 @@ func (s *selection) addOutputs(c *Config) {
 		covered[n] = ok
 		return ok
 	}
-	for _, n := range c.outputs {
-		if covers(n) {
-			s.add(n, addr.Key{}, true)
+	for _, list := range []map[string]*node{c.outputs, c.checks} {
+		for _, n := range list {
+			if covers(n) {
+				s.add(n, addr.Key{}, true)
+			}
 		}
 	}
 }
