@@ -116,8 +116,8 @@ func (n *node) number() string {
 	return "×" + grouped(fmt.Sprint(len(n.actions)))
 }
 
-// label is the shortest name of what the node's actions are about.
-func (n *node) label() string {
+// label is a short name of what the node's actions are about, of at most so many characters.
+func (n *node) label(most int) string {
 	first := n.actions[0]
 	name := first.Addr
 	for _, a := range n.actions[1:] {
@@ -133,7 +133,7 @@ func (n *node) label() string {
 	if short, ok := strings.CutPrefix(strings.TrimPrefix(name, "data."), first.Type+"."); ok && short != "…" {
 		name = short
 	}
-	return middleCut(name, 20)
+	return middleCut(name, most)
 }
 
 func middleCut(s string, most int) string {

@@ -205,6 +205,7 @@ func (p *page) drawActions() {
 
 func drawNodes(class string, nodes []node, f frame) svg {
 	const margin, shadow = 2, 4
+	const padding, letter = 13, 7.3 // of the label
 	after := make([][]int, len(nodes))
 	for n := range nodes {
 		after[n] = nodes[n].after
@@ -215,10 +216,10 @@ func drawNodes(class string, nodes []node, f frame) svg {
 		n := &nodes[i]
 		x, y, w := int(at.x)+margin, int(at.y)+margin, int(f.w)
 		out.Nodes = append(out.Nodes, svgNode{
-			First: n.actions[0].ID, Kind: n.actions[0].Kind, Number: n.number(), Label: n.label(), Tooltip: n.tooltip(),
+			First: n.actions[0].ID, Kind: n.actions[0].Kind, Number: n.number(), Label: n.label(int((f.w - 2*padding) / letter)), Tooltip: n.tooltip(),
 			Touch: n.actions[0].Touch, Many: len(n.actions) > 1,
 			X: x, Y: y, W: w, H: int(f.h), XMany: x + shadow, YMany: y + shadow,
-			XText: x + 13, XNumber: x + w - 8, YKind: y + 19, YLabel: y + 36,
+			XText: x + padding, XNumber: x + w - 8, YKind: y + 19, YLabel: y + 36,
 		})
 	}
 	for _, edge := range d.edges {
