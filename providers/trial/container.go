@@ -47,17 +47,16 @@ func (e *Engine) run(ctx context.Context, img image, j *job, number int, dir str
 		return run, nil, fmt.Errorf("copy the input into the container: %w", err)
 	}
 	streams, err := c.attach(ctx, dir, j.OutputLimit)
-	if err != nil {
-		return run, nil, err
+	if err == nil {
+		defer streams.close()
+		err = c.execute(ctx, j, &run)
 	}
-	defer streams.close()
-	refused, err := c.execute(ctx, j, &run)
-	if err != nil {
-		return run, nil, err
-	}
-	if refused != "" {
-		run.add(failure(CheckStart, "APP_COMPUTE_FAILED", "the app can't be started: %s", refused))
+	if errors.Is(err, errRefused) {
+		run.add(failure(CheckStart, "APP_COMPUTE_FAILED", "%s", err))
 		return run, nil, nil
+	}
+	if err != nil {
+		return run, nil, err
 	}
 	if err := streams.wait(ctx); err != nil {
 		return run, nil, fmt.Errorf("read what the app prints: %w", err)
@@ -134,37 +133,48 @@ func (c *running) fill(ctx context.Context, j *job) error {
 	return err
 }
 
-// execute starts the container and waits for its end, for at most the timeout. refused is why the engine couldn't start it.
-func (c *running) execute(ctx context.Context, j *job, run *RunResult) (refused string, err error) {
+// errRefused is that the engine can't start the app, as when its program isn't there.
+var errRefused = errors.New("the app can't be started")
+
+func (c *running) start(ctx context.Context) error {
+	_, err := c.api.ContainerStart(ctx, c.id, client.ContainerStartOptions{})
+	switch {
+	case err == nil:
+		return nil
+	case errdefs.IsInvalidArgument(err) || errdefs.IsNotFound(err) || strings.Contains(err.Error(), "OCI"):
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return fmt.Errorf("start the container: %w", err)
+}
+
+// execute starts the container and waits for its end, for at most the timeout.
+func (c *running) execute(ctx context.Context, j *job, run *RunResult) error {
 	ended := c.api.ContainerWait(ctx, c.id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
-	if _, err := c.api.ContainerStart(ctx, c.id, client.ContainerStartOptions{}); err != nil {
-		if ctx.Err() == nil && (errdefs.IsInvalidArgument(err) || errdefs.IsNotFound(err)) {
-			return err.Error(), nil
-		}
-		return "", fmt.Errorf("start the container: %w", err)
+	if err := c.start(ctx); err != nil {
+		return err
 	}
 	timeout := time.NewTimer(j.Timeout)
 	defer timeout.Stop()
 	for waiting := true; waiting; {
 		select {
 		case err := <-ended.Error:
-			return "", fmt.Errorf("wait for the container: %w", err)
+			return fmt.Errorf("wait for the container: %w", err)
 		case <-ended.Result:
 			waiting = false
 		case <-timeout.C:
 			run.TimedOut = true
 			if _, err := c.api.ContainerKill(ctx, c.id, client.ContainerKillOptions{}); err != nil && !errdefs.IsConflict(err) {
-				return "", fmt.Errorf("stop the container after %s: %w", j.Timeout, err)
+				return fmt.Errorf("stop the container after %s: %w", j.Timeout, err)
 			}
 		}
 	}
 	found, err := c.api.ContainerInspect(ctx, c.id, client.ContainerInspectOptions{})
 	if err != nil {
-		return "", fmt.Errorf("look at the container: %w", err)
+		return fmt.Errorf("look at the container: %w", err)
 	}
 	state := found.Container.State
 	if state == nil {
-		return "", errors.New("look at the container: the engine doesn't tell its state")
+		return errors.New("look at the container: the engine doesn't tell its state")
 	}
 	run.ExitCode = state.ExitCode
 	run.Seconds = duration(state.StartedAt, state.FinishedAt).Seconds()
@@ -173,12 +183,14 @@ func (c *running) execute(ctx context.Context, j *job, run *RunResult) (refused 
 		run.add(failure(CheckTime, "APP_COMPUTE_FAILED", "the app did not end within %s and was killed", j.Timeout))
 	case state.OOMKilled:
 		run.add(failure(CheckMemory, "APP_COMPUTE_FAILED", "the app was killed: it used more than %s of memory", size(j.Memory)))
+	case run.ExitCode == 137: // 128 and SIGKILL
+		run.add(failure(CheckExitCode, "APP_COMPUTE_FAILED", "the app was killed (exit code 137), as happens when it needs more than the %s of memory", size(j.Memory)))
 	case run.ExitCode != 0:
 		run.add(failure(CheckExitCode, "APP_COMPUTE_FAILED", "the app ended with exit code %d: a worker accepts 0 only", run.ExitCode))
 	case run.Seconds > 0.8*j.Timeout.Seconds():
 		run.add(warning(CheckTime, "", "the app took %.1f s of %s: a slower worker may not make it", run.Seconds, j.Timeout))
 	}
-	return "", nil
+	return nil
 }
 
 // duration is between two times of the engine; 0 if it doesn't tell.
@@ -194,6 +206,12 @@ func duration(from, to string) time.Duration {
 	return max(0, end.Sub(start))
 }
 
+// byEngine is what engines change in a container.
+var byEngine = []string{
+	inDir, outDir, "/etc", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf", "/run", "/run/.containerenv", "/.dockerenv",
+	"/dev", "/dev/console", "/dev/pts", "/dev/shm", "/proc", "/sys",
+}
+
 // changes looks for what the app wrote elsewhere, which is lost.
 func (c *running) changes(ctx context.Context, run *RunResult) error {
 	found, err := c.api.ContainerDiff(ctx, c.id, client.ContainerDiffOptions{})
@@ -206,9 +224,8 @@ func (c *running) changes(ctx context.Context, run *RunResult) error {
 	}
 	slices.Sort(paths)
 	for i, p := range paths {
-		mounted := p == inDir || p == outDir // made by the engine
 		parent := i+1 < len(paths) && strings.HasPrefix(paths[i+1], p+"/")
-		if !mounted && !parent {
+		if !parent && !slices.Contains(byEngine, p) {
 			run.Outside = append(run.Outside, p)
 		}
 	}
@@ -250,6 +267,9 @@ func (c *running) attach(ctx context.Context, dir string, limit int64) (_ *strea
 	if err != nil {
 		_ = s.stdout.file.Close()
 		_ = s.stderr.file.Close()
+		if failed := c.start(ctx); failed != nil {
+			return nil, failed // Podman prepares the start when it attaches, and tells only here why it can't
+		}
 		return nil, fmt.Errorf("attach to the container: %w", err)
 	}
 	s.conn = attached.HijackedResponse

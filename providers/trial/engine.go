@@ -171,8 +171,10 @@ func (e *Engine) image(ctx context.Context, s *Spec) (image, error) {
 		s.Progress("Pulling " + reference.FamiliarString(name))
 	}
 	if err := e.pull(ctx, name); err != nil {
-		if strings.Contains(err.Error(), "no matching manifest for") {
-			return image{unavailable: err.Error()}, nil
+		for _, said := range []string{"no matching manifest for", "no image found in image index for"} { // Docker, Podman
+			if strings.Contains(err.Error(), said) {
+				return image{unavailable: err.Error()}, nil
+			}
 		}
 		return image{}, e.explain(ctx, "pull", name, err)
 	}

@@ -149,7 +149,7 @@ func (e tester) guide(t *testing.T) {
 func (e tester) environment(t *testing.T) {
 	// stat and cat as another user: what is there must be readable by any.
 	image := e.engine.Import(t, enginetest.Image{
-		Files:   map[string]string{"app": "#!/bin/sh\nenv | grep -v -e ^HOSTNAME= -e ^PWD= -e ^SHLVL= -e ^HOME= -e ^PATH= | sort\ncd /iexec_in; for f in *; do echo \"$f $(cat $f)\"; done\nstat -c %a /iexec_in /iexec_out\n"},
+		Files:   map[string]string{"app": "#!/bin/sh\nenv | grep -v -e ^HOSTNAME= -e ^PWD= -e ^SHLVL= -e ^HOME= -e ^PATH= -e ^TERM= -e ^container= | sort\ncd /iexec_in; for f in *; do echo \"$f $(cat $f)\"; done\nstat -c %a /iexec_in /iexec_out\n"},
 		Changes: []string{`ENTRYPOINT ["/app"]`, "USER 1234"},
 	})
 	dir := t.TempDir()
