@@ -64,7 +64,7 @@ func (c *Config) Unused() []Unused {
 		if n.kind == providerNode && n.provider.Alias != "" {
 			kind = "provider"
 		}
-		if kind != "" && len(n.users) == 0 && !validated[n] {
+		if kind != "" && len(n.users) == 0 && !validated[n] && n.check == nil {
 			list = append(list, Unused{Kind: kind, Name: n.id(), Range: n.rng})
 		}
 	}
