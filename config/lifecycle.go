@@ -293,6 +293,9 @@ func (l *Lifecycle) Ignoring(table *schema.Table, desired, current cty.Value) ct
 		}
 	}
 	for _, path := range paths {
+		if a := table.Attr(path[0]); a != nil && a.Mode == schema.Required && current.GetAttr(path[0]).IsNull() {
+			continue // the object isn't all there
+		}
 		desired = keep(desired, current, path)
 	}
 	return desired

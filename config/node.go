@@ -116,7 +116,8 @@ type Config struct {
 
 	schemas Schemas
 	files   map[string]*hcl.File
-	digest  string
+	blocks  hcl.Blocks // with what override files change
+	digest  func() string
 	empty   bool
 	invalid bool // Load found errors
 	// incomplete means that a file has syntax errors, so that a reference to something undeclared is no error.
@@ -143,8 +144,8 @@ type Config struct {
 // Files is every source read so far, by name, for hcl.NewDiagnosticTextWriter.
 func (c *Config) Files() map[string]*hcl.File { return c.files }
 
-// Digest is the SHA-256, in hex, over the sorted names and the contents of the .hcl files.
-func (c *Config) Digest() string { return c.digest }
+// Digest is a SHA-256, in hex, over what the configuration files say: see digestOf.
+func (c *Config) Digest() string { return c.digest() }
 
 // Empty reports whether the directory has no .hcl file.
 func (c *Config) Empty() bool { return c.empty }
@@ -163,6 +164,30 @@ func (c *Config) Blocks() []Decl {
 		return addr.Instance{Resource: a.Addr}.Compare(addr.Instance{Resource: b.Addr})
 	})
 	return decls
+}
+
+// Repetition is how a resource or data block makes instances.
+type Repetition uint8
+
+// The ways.
+const (
+	ByNone  Repetition = iota // one instance without key
+	ByCount                   // numbered ones
+	ByEach                    // one for each key
+)
+
+// Repetition tells how the block of an address makes instances; ok is false when there is no such block.
+func (c *Config) Repetition(r addr.Resource) (how Repetition, ok bool) {
+	n := c.resources[r]
+	switch {
+	case n == nil:
+		return ByNone, false
+	case n.count != nil:
+		return ByCount, true
+	case n.forEach != nil:
+		return ByEach, true
+	}
+	return ByNone, true
 }
 
 // Providers returns the provider blocks, sorted by address. Implied default providers are not among them.

@@ -33,6 +33,8 @@ type Options struct {
 	Replace     []addr.Instance
 	Imports     map[addr.Instance]string // ids of objects to import besides those of import blocks
 	Parallelism int                      // reads of data sources at once; 0 means 10
+	// Override answers data sources in place of their providers, where it reports true. It may be nil.
+	Override func(config.Instance) (cty.Value, bool)
 }
 
 // Build makes a plan, and the session with the open clients that it used, which the caller closes. With errors the plan
@@ -96,6 +98,8 @@ type proposal struct {
 	dependsOn []addr.Instance
 	requires  []addr.Instance // that provide what it requires, sorted
 	removed   bool            // no longer in the configuration
+	protected bool            // prevent_destroy
+	triggered bool            // replaced because of replace_triggered_by
 }
 
 // builder implements config.Handler: the evaluation drives it.
@@ -315,6 +319,12 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 	slots := make(chan struct{}, b.Parallelism)
 	var wg sync.WaitGroup
 	for i, in := range instances {
+		if b.Override != nil {
+			if v, ok := b.Override(in); ok {
+				results[i].Value = v
+				continue
+			}
+		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
@@ -364,9 +374,10 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 	}
 	for _, p := range used {
 		batch := batches[p]
-		reqs := make([]providers.PlanRequest, len(batch))
+		reqs, triggered := make([]providers.PlanRequest, len(batch)), make([]string, len(batch))
 		for n, i := range batch {
 			reqs[n] = b.request(instances[i].Addr, instances[i].Value)
+			triggered[n] = b.prepare(&reqs[n], instances[i])
 		}
 		client, ok := b.session.Client(p)
 		if !ok {
@@ -384,6 +395,7 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 			b.withhold(reqs[n], &result)
 			results[batch[n]].Value = result.Planned
 			b.propose(reqs[n], p, result, in.DependsOn, false)
+			results[batch[n]].Diags = b.protect(in, triggered[n])
 		}
 	}
 	return results
@@ -481,6 +493,10 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 			b.proposeRefresh(i, p)
 			continue
 		}
+		if d := b.prevented(i); d != nil {
+			diags = diags.Append(d)
+			continue
+		}
 		req := b.request(i, cty.NullVal(o.prior.Type()))
 		req.Removal = b.removal(i)
 		reqs = append(reqs, req)
@@ -495,6 +511,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 			continue
 		}
 		removed(reqs[n].Removal, &result)
+		b.explainGone(i, &result)
 		b.propose(reqs[n], p, result, b.State.Snapshot.Resources[i].Dependencies, true)
 	}
 	return diags
@@ -511,7 +528,8 @@ func (b *builder) proposeRefresh(i addr.Instance, p addr.Provider) {
 	case !read.Current.RawEquals(read.prior):
 		result.Kind = providers.Update
 	}
-	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: read.prior, dependsOn: b.State.Snapshot.Resources[i].Dependencies}
+	object := b.State.Snapshot.Resources[i]
+	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: read.prior, dependsOn: object.Dependencies, protected: object.Protected}
 	b.order = append(b.order, i)
 }
 
@@ -577,6 +595,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 		p.Changes = append(p.Changes, Change{
 			Addr: i, Provider: c.provider, Kind: c.Kind, Before: c.before, After: c.Planned, Because: c.Because, DependsOn: dependsOn,
 			Importing: b.imported[i], MovedFrom: from[i], Prior: b.drifted(i, c),
+			Protected: c.protected, Reason: b.reason(i, c),
 		})
 		for _, n := range c.Notices {
 			p.Notices = append(p.Notices, Notice{Addr: i, Notice: n})

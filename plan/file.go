@@ -65,6 +65,8 @@ type fileChange struct {
 	Provider  string               `json:"provider"`
 	Kind      providers.ChangeKind `json:"kind"`
 	Because   []string             `json:"because,omitempty"`
+	Reason    Reason               `json:"reason,omitempty"`
+	Protected bool                 `json:"prevent_destroy,omitempty"`
 	Before    *fileValue           `json:"before,omitempty"`
 	After     *fileValue           `json:"after,omitempty"`
 	Prior     *fileValue           `json:"prior,omitempty"`
@@ -167,7 +169,7 @@ func encodePlan(p *Plan) ([]byte, error) {
 		body.Providers = append(body.Providers, fileProvider{Addr: v.Addr.String(), Config: config, Sensitive: v.Sensitive, Network: v.Network})
 	}
 	for _, c := range p.Changes {
-		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn, Importing: c.Importing}
+		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn, Importing: c.Importing, Reason: c.Reason, Protected: c.Protected}
 		if c.MovedFrom != (addr.Instance{}) {
 			fc.MovedFrom = &c.MovedFrom
 		}
@@ -304,7 +306,7 @@ func (f filePlan) plan() (*Plan, error) {
 		if slices.Contains(fc.DependsOn, addr.Instance{}) {
 			return nil, fmt.Errorf("%s: a dependency has no address", fc.Addr)
 		}
-		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn, Importing: fc.Importing}
+		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn, Importing: fc.Importing, Reason: fc.Reason, Protected: fc.Protected}
 		if fc.MovedFrom != nil {
 			c.MovedFrom = *fc.MovedFrom
 		}

@@ -64,6 +64,8 @@ type Change struct {
 	Before    cty.Value // current, or prior where it is gone; null when there was none
 	After     cty.Value // planned, with unknowns where only apply can tell; null when it goes
 	Because   []string
+	Reason    Reason
+	Protected bool            // prevent_destroy, afterwards
 	DependsOn []addr.Instance // direct, sorted
 	Importing string          // id of the object, when the state is to begin to know it because an import asks for it
 	Prior     cty.Value       // as the state has it, where somebody else changed it (see drift.go); else cty.NilVal

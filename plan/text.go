@@ -25,6 +25,12 @@ func (p *Plan) String() string {
 		if len(c.Because) > 0 {
 			fmt.Fprintf(&out, " (%s)", strings.Join(c.Because, "; "))
 		}
+		if c.Reason != ReasonNone && c.Reason != ReasonCannotUpdate {
+			fmt.Fprintf(&out, " %s", c.Reason)
+		}
+		if c.Protected {
+			out.WriteString(" protected")
+		}
 		out.WriteByte('\n')
 		if c.Kind == "no-op" {
 			continue

@@ -223,13 +223,14 @@ type run struct {
 	left    map[addr.Instance]int // actions of the instance that are not done yet
 	result  *Result
 	observe sync.Mutex
-	mu      sync.Mutex // guards left and result
+	now     map[addr.Instance]json.RawMessage // attributes of objects that actions have recorded something of
+	mu      sync.Mutex                        // guards left, now and result
 }
 
 func newRun(o Options) *run {
 	r := &run{
 		Options: o, journal: newJournal(o.Store, o.State.Pending),
-		changes: map[addr.Instance]*plan.Change{}, left: map[addr.Instance]int{}, result: &Result{},
+		changes: map[addr.Instance]*plan.Change{}, left: map[addr.Instance]int{}, now: map[addr.Instance]json.RawMessage{}, result: &Result{},
 	}
 	for i := range o.Plan.Changes {
 		c := &o.Plan.Changes[i]
@@ -419,10 +420,13 @@ func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessa
 	var patches []json.RawMessage
 	if patch != nil {
 		patches = append(patches, patch)
+		if err := r.remember(a.Addr, patch); err != nil {
+			return fmt.Errorf("record %s: %w", a.Addr, err)
+		}
 	}
 	switch {
 	case last && !change.After.IsNull():
-		planned, err := r.plannedPatch(change, a.Kind)
+		planned, err := r.plannedPatch(change)
 		if err != nil {
 			return fmt.Errorf("record %s: %w", a.Addr, err)
 		}
@@ -430,6 +434,9 @@ func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessa
 	case a.Kind == providers.ActionAdopt || a.Kind == providers.ActionImport:
 		found, err := plan.EncodeObject(change.Before)
 		if err != nil {
+			return fmt.Errorf("record %s: %w", a.Addr, err)
+		}
+		if err := r.remember(a.Addr, found); err != nil {
 			return fmt.Errorf("record %s: %w", a.Addr, err)
 		}
 		patches = append(patches, found)
@@ -450,7 +457,7 @@ func (r *run) object(a *providers.Action, patch json.RawMessage) *state.Object {
 		Provider: a.Provider, SchemaVersion: r.Providers.ResourceTable(a.Addr.Resource.Type).Version, Attributes: patch,
 	}
 	if change := r.changes[a.Addr]; change != nil {
-		object.Dependencies = change.DependsOn
+		object.Dependencies, object.Protected = change.DependsOn, change.Protected
 	}
 	return object
 }
@@ -472,47 +479,54 @@ type actionJournal struct {
 
 // Patch implements providers.Journal.
 func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
+	if err := j.run.remember(j.action.Addr, patch); err != nil {
+		return err
+	}
 	return j.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
 }
 
-// plannedPatch brings the object, from what the state had before the run, or from what an earlier action remembered of one
-// that the state didn't know, to what was planned; what is unknown in the plan stays as the actions recorded it.
-func (r *run) plannedPatch(c *plan.Change, last string) (json.RawMessage, error) {
-	encoded, err := plan.EncodeObject(c.After)
-	patch := json.RawMessage(encoded)
-	if err != nil {
-		return nil, err
+// remember follows what the records make of an object.
+func (r *run) remember(i addr.Instance, patch json.RawMessage) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, err := state.MergePatch(r.known(i), patch)
+	if err == nil {
+		r.now[i] = now
 	}
-	before, err := r.remembered(c, last)
-	if err != nil {
-		return nil, err
-	}
-	if before != nil {
-		if patch, err = state.CreatePatch(before, patch); err != nil {
-			return nil, err
-		}
-	}
-	if c.After.IsWhollyKnown() {
-		return patch, nil
-	}
-	return withoutUnknown(patch, c.After)
+	return err
 }
 
-// remembered is what the state has of an object but for what the actions record, before the last one is recorded; nil for
-// nothing.
-func (r *run) remembered(c *plan.Change, last string) (json.RawMessage, error) {
-	from := c.Addr
-	if c.MovedFrom != (addr.Instance{}) {
+// known is the attributes of an object as the records up to here make them. r.mu is held.
+func (r *run) known(i addr.Instance) json.RawMessage {
+	if now := r.now[i]; now != nil {
+		return now
+	}
+	from := i
+	if c := r.changes[i]; c != nil && c.MovedFrom != (addr.Instance{}) {
 		from = c.MovedFrom
 	}
 	if object := r.State.Snapshot.Resources[from]; object != nil {
-		return object.Attributes, nil
+		return object.Attributes
 	}
-	first := c.Kind == providers.Adopt && last != providers.ActionAdopt || c.Importing != "" && last != providers.ActionImport
-	if !first {
-		return nil, nil
+	return json.RawMessage("{}")
+}
+
+// plannedPatch brings the object, from what the records made of it, to what was planned; what is unknown in the plan stays
+// as the actions recorded it.
+func (r *run) plannedPatch(c *plan.Change) (json.RawMessage, error) {
+	encoded, err := plan.EncodeObject(c.After)
+	if err != nil {
+		return nil, err
 	}
-	return plan.EncodeObject(c.Before)
+	r.mu.Lock()
+	known := r.known(c.Addr)
+	delete(r.now, c.Addr)
+	r.mu.Unlock()
+	patch, err := state.CreatePatch(known, encoded)
+	if err != nil || c.After.IsWhollyKnown() {
+		return patch, err
+	}
+	return withoutUnknown(patch, c.After)
 }
 
 // withoutUnknown leaves out of a patch what is unknown in the planned value. A list or set is known or unknown as a whole.
