@@ -32,8 +32,6 @@ type Schemas interface {
 type Settings struct {
 	Project         string // "" when left out
 	RequiredVersion string // a constraint such as "~> 1.2", or ""
-
-	requiredRange hcl.Range
 }
 
 // Variable is a variable block.

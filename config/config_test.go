@@ -58,18 +58,34 @@ func TestDigest(t *testing.T) {
 		c, _ := config.Load(write(t, files), schemas)
 		return c.Digest()
 	}
-	one := digest(map[string]string{"a.hcl": "locals {}\n", "other.txt": "x"})
-	if len(one) != 64 || one != digest(map[string]string{"a.hcl": "locals {}\n", "other.txt": "y"}) {
-		t.Error("the digest depends on more than the configuration files")
+	one := digest(map[string]string{"a.hcl": "locals {\n  x = \"${1 + 2}\"\n  y = -1\n}\n", "other.txt": "x"})
+	if len(one) != 64 {
+		t.Error(one)
 	}
 	for name, files := range map[string]map[string]string{
-		"content":    {"a.hcl": "locals {}\n\n"},
-		"name":       {"b.hcl": "locals {}\n"},
-		"split":      {"a.hcl": "", "b.hcl": "locals {}\n"},
-		"one more":   {"a.hcl": "locals {}\n", "b.hcl": ""},
-		"syntax bad": {"a.hcl": "locals {\n"},
+		"other files": {"a.hcl": "locals {\n  x = \"${1 + 2}\"\n  y = -1\n}\n", "other.txt": "y"},
+		"format":      {"a.hcl": "# as it should be\nlocals {\n  y = - 1\n\n  x = (1+2)\n}\n"},
+		"file names":  {"b.hcl": "locals {\n  x = 1 + 2\n  y = -1\n}\n"},
+		"division":    {"a.hcl": "locals {\n  y = -1\n}\n", "b.hcl": "locals {\n  x = \"${1 + 2}\"\n}\n"},
+		"syntax":      {"a.hcl.json": `{"locals": {"x": "${1 + 2}", "y": -1}}`},
+		"override":    {"a.hcl": "locals {\n  x = 1 + 2\n  y = 7\n}\n", "override.hcl": "locals {\n  y = -1\n}\n"},
 	} {
-		if digest(files) == one {
+		if digest(files) != one {
+			t.Errorf("the digest depends on %s", name)
+		}
+	}
+	for name, main := range map[string]string{
+		"names":      "locals {\n  x = 1 + 2\n  z = -1\n}\n",
+		"values":     "locals {\n  x = 1 + 2\n  y = 1\n}\n",
+		"types":      "locals {\n  x = 1 + 2\n  y = \"-1\"\n}\n",
+		"operations": "locals {\n  x = 1 - 2\n  y = -1\n}\n",
+		"operands":   "locals {\n  x = 2 + 1\n  y = -1\n}\n",
+		"text":       "locals {\n  x = \" ${1 + 2}\"\n  y = -1\n}\n",
+		"one more":   "locals {\n  x = 1 + 2\n  y = -1\n}\nmoved {}\n",
+		"references": "locals {\n  x = local.a\n  y = -1\n}\n",
+		"others":     "locals {\n  x = local.b\n  y = -1\n}\n",
+	} {
+		if digest(map[string]string{"a.hcl": main}) == one {
 			t.Errorf("the digest doesn't depend on %s", name)
 		}
 	}
@@ -80,9 +96,10 @@ func TestSettings(t *testing.T) {
 	if c.Settings.Project != "p" || c.Settings.RequiredVersion != "~> 1.2" {
 		t.Errorf("%+v", c.Settings)
 	}
+	dir := write(t, map[string]string{"a.hcl": "unknown {\n", "b.hcl": "iexecform {\n  project = \"p\"\n  required_version = \"~> 1.2\"\n}\nunknown {}\n"})
 	for version, ok := range map[string]bool{"1.2.0": true, "v1.9.1": true, "2.0.0": false, "1.1.9": false, "dev": true} {
-		diags := c.CheckVersion(version)
-		if diags.HasErrors() == ok {
+		_, diags := config.Load(dir, schemas, config.ForVersion(version))
+		if wrong := len(diags) == 1 && diags[0].Summary == "Unsupported program version"; wrong == ok || len(diags) == 0 {
 			t.Errorf("%s: %v", version, diags)
 		}
 		if !ok && diags[0].Subject.Start.Line != 3 {

@@ -1,19 +1,13 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
+	"sync"
 
 	version "github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
-	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/iexecform/iexecform/config/addr"
@@ -37,21 +31,21 @@ var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 // loader builds a Config and gathers diagnostics.
 type loader struct {
 	*Config
-	parser  *hclparse.Parser
 	diags   hcl.Diagnostics
 	tables  map[tableKey]*schema.Table
 	bodies  map[*schema.Table]*hcl.BodySchema
 	setting hcl.Range               // of the iexecform block, once seen
 	broken  map[hcl.Expression]bool // expressions with an invalid reference: not evaluated
 
-	unwritten bool // see WithoutBlocks
+	unwritten bool   // see WithoutBlocks
+	program   string // see ForVersion
 }
 
 type tableKey struct{ kind, name string }
 
-// Load reads the *.hcl files of dir (not recursive; without hidden files, *.iexectest.hcl and *.lock.hcl) and checks all
-// that can be checked without variables and without network. The Config is never nil; it must not be evaluated when the
-// diagnostics have errors. A directory without such files gives an empty Config.
+// Load reads the *.hcl and *.hcl.json files of dir (not recursive; without hidden files, *.iexectest.hcl and *.lock.hcl) and
+// checks all that can be checked without variables and without network. The Config is never nil; it must not be evaluated
+// when the diagnostics have errors. A directory without such files gives an empty Config.
 func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostics) {
 	l := &loader{
 		Config: &Config{
@@ -65,7 +59,6 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 			providers: map[addr.Provider]*node{},
 			resources: map[addr.Resource]*node{},
 		},
-		parser: hclparse.NewParser(),
 		tables: map[tableKey]*schema.Table{},
 		bodies: map[*schema.Table]*hcl.BodySchema{},
 		broken: map[hcl.Expression]bool{},
@@ -73,6 +66,7 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 	for _, option := range options {
 		option(l)
 	}
+	l.digest = sync.OnceValue(func() string { return digestOf(l.blocks) })
 	l.scope = baseContext(dir, s.Functions())
 	l.readFiles()
 	l.checkMoves()
@@ -82,69 +76,6 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 	l.diags = inOrder(l.diags)
 	l.invalid = l.diags.HasErrors()
 	return l.Config, l.diags
-}
-
-// readFiles parses every configuration file and declares its blocks.
-func (l *loader) readFiles() {
-	names, err := fileNames(l.Dir)
-	if err != nil {
-		l.errorf(nil, "Cannot read the configuration directory", "%s. Give a directory with .hcl files, with --chdir.", upperFirst(err.Error()))
-		return
-	}
-	l.empty = len(names) == 0
-	sum := sha256.New()
-	for _, name := range names {
-		path := filepath.Join(l.Dir, name)
-		src, err := os.ReadFile(path)
-		if err != nil {
-			l.errorf(nil, "Cannot read a configuration file", "%s.", upperFirst(err.Error()))
-			continue
-		}
-		_, _ = fmt.Fprintf(sum, "%d %s %d\n", len(name), name, len(src)) // a hash takes all
-		_, _ = sum.Write(src)
-		file, diags := l.parser.ParseHCL(src, path)
-		l.diags = append(l.diags, diags...)
-		if file != nil {
-			l.files[path] = file
-		}
-		if diags.HasErrors() { // what the file declares is uncertain: say nothing about it
-			l.incomplete = true
-			continue
-		}
-		content, diags := file.Body.Content(rootSchema)
-		l.diags = append(l.diags, diags...)
-		for _, block := range content.Blocks {
-			l.declare(block)
-		}
-	}
-	l.digest = hex.EncodeToString(sum.Sum(nil))
-}
-
-// fileNames lists the configuration files of a directory, sorted.
-func fileNames(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, entry := range entries {
-		name := entry.Name()
-		if !IsConfigFile(name) {
-			continue
-		}
-		info, err := os.Stat(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
-			continue
-		}
-		names = append(names, name)
-	}
-	return names, nil
-}
-
-// IsConfigFile reports whether a file of that name is part of the configuration of its directory.
-func IsConfigFile(name string) bool {
-	return strings.HasSuffix(name, ".hcl") && !strings.HasPrefix(name, ".") &&
-		!strings.HasSuffix(name, ".iexectest.hcl") && !strings.HasSuffix(name, ".lock.hcl")
 }
 
 func (l *loader) declare(block *hcl.Block) {
@@ -193,7 +124,6 @@ func (l *loader) declareSettings(block *hcl.Block) {
 	l.diags = append(l.diags, diags...)
 	l.literal(content.Attributes["project"], &l.Settings.Project)
 	if attr := content.Attributes["required_version"]; attr != nil && l.literal(attr, &l.Settings.RequiredVersion) {
-		l.Settings.requiredRange = attr.Expr.Range()
 		if _, err := version.NewConstraint(l.Settings.RequiredVersion); err != nil {
 			l.errorf(attr.Expr.Range().Ptr(), "Invalid version constraint",
 				`%q is not a version constraint. Write for example "~> 1.2" or ">= 1.0, < 2.0".`, l.Settings.RequiredVersion)
@@ -289,6 +219,15 @@ func (l *loader) unknown(n *node) {
 	}
 }
 
+// tableOf is the schema of a block, or nil.
+func (l *loader) tableOf(typ string, labels []string) *schema.Table {
+	find := map[string]func(string) *schema.Table{"provider": l.schemas.ProviderTable, "resource": l.schemas.ResourceTable, "data": l.schemas.DataTable}[typ]
+	if find == nil || len(labels) == 0 {
+		return nil
+	}
+	return l.table(typ, labels[0], find)
+}
+
 // table is the schema of a type. The answer is the same pointer each time.
 func (l *loader) table(kind, name string, find func(string) *schema.Table) *schema.Table {
 	key := tableKey{kind, name}
@@ -343,19 +282,4 @@ func (l *loader) dependsOn(attr *hcl.Attribute) []hcl.Expression {
 
 func (l *loader) errorf(subject *hcl.Range, summary, format string, args ...any) {
 	l.diags = append(l.diags, failure(subject, summary, format, args...))
-}
-
-// CheckVersion tells whether the program's version satisfies required_version. A version that is not a semantic version,
-// such as that of a development build, satisfies all.
-func (c *Config) CheckVersion(program string) hcl.Diagnostics {
-	v, err := version.NewVersion(program)
-	if c.Settings.RequiredVersion == "" || err != nil {
-		return nil
-	}
-	constraint, err := version.NewConstraint(c.Settings.RequiredVersion)
-	if err != nil || constraint.Check(v) {
-		return nil
-	}
-	return hcl.Diagnostics{failure(c.Settings.requiredRange.Ptr(), "Unsupported program version",
-		"This configuration requires iexecform %s, and this is %s. Install such a version, or change required_version.", c.Settings.RequiredVersion, program)}
 }

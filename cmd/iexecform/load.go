@@ -84,10 +84,7 @@ func (v *inverted) Type() string { return "bool" }
 
 // loadConfig loads and checks the configuration. Warnings come with it; errors are a *failure.
 func (a *app) loadConfig() (*config.Config, hcl.Diagnostics, error) {
-	c, diags := config.Load(a.dir, a.providers())
-	if !diags.HasErrors() {
-		diags = append(diags, c.CheckVersion(version)...)
-	}
+	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version))
 	if diags.HasErrors() {
 		return c, diags, &failure{err: diags, sources: c.Files()}
 	}

@@ -23,10 +23,7 @@ func (a *app) validateCommand() *cobra.Command {
 }
 
 func (a *app) validate(asJSON bool) error {
-	c, diags := config.Load(a.dir, a.providers())
-	if !diags.HasErrors() {
-		diags = append(diags, c.CheckVersion(version)...)
-	}
+	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version))
 	if asJSON {
 		if err := a.json().Diagnostics(diags, c.Files()); err != nil {
 			return err

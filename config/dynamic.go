@@ -1,0 +1,6 @@
+package config
+
+const (
+	dynamicBlock = "dynamic"
+	contentBlock = "content"
+)
