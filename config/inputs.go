@@ -34,6 +34,9 @@ type InputSources struct {
 	Values map[string]InputValue
 }
 
+// FailedValidation is the Extra of a diagnostic about a variable that a validation block refuses: the variable's name.
+type FailedValidation string
+
 // InputValue is a value with the place where it is given.
 type InputValue struct {
 	Value cty.Value
@@ -375,6 +378,7 @@ func (c *Config) validate(v *variable, inputs map[string]cty.Value, subject *hcl
 			subject = v.Range.Ptr()
 		}
 		d := failure(subject, "Invalid value for variable", "Variable %q is not valid: %s\nThis was checked by the validation at %s.", v.Name, text, place(rule.condition.Range()))
+		d.Extra = FailedValidation(v.Name)
 		diags = append(diags, within(d, rule.condition, ctx))
 	}
 	return diags
