@@ -23,7 +23,7 @@ import (
 )
 
 // ErrNoEngine is that no container engine can be reached. Its text says how to get one.
-var ErrNoEngine = errors.New("there is no container engine to run the image with")
+var ErrNoEngine = errors.New("no container engine answers")
 
 // ErrNoImage is that the engine neither has the image nor can pull it.
 var ErrNoImage = errors.New("the image can't be had")
