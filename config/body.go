@@ -19,6 +19,7 @@ type body struct {
 	rest   []*schema.Attr
 	blocks []nested
 	rng    hcl.Range
+	later  bool // of a data block: what is unknown makes it unreadable, for now
 }
 
 // binding is an attribute as a block sets it.
@@ -31,11 +32,12 @@ type binding struct {
 
 // nested is a nested block; absent has no attributes.
 type nested struct {
-	block  *schema.Block
-	absent bool
-	attrs  []binding
-	rest   []*schema.Attr
-	rng    hcl.Range
+	block   *schema.Block
+	absent  bool
+	dynamic *dynamic // when it is there, or nil for always
+	attrs   []binding
+	rest    []*schema.Attr
+	rng     hcl.Range
 }
 
 func (b binding) path() string {
@@ -60,6 +62,7 @@ func (l *loader) bodySchema(t *schema.Table, meta []string) *hcl.BodySchema {
 		for _, b := range t.Blocks {
 			s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: b.Name})
 		}
+		s.Blocks = append(s.Blocks, hcl.BlockHeaderSchema{Type: dynamicBlock, LabelNames: []string{"type"}})
 		l.bodies[t] = s
 	}
 	return s
@@ -79,8 +82,16 @@ func (l *loader) body(block *hcl.Block, t *schema.Table, meta ...string) (*body,
 	l.diags = append(l.diags, diags...)
 	b := &body{table: t, rng: block.DefRange}
 	b.attrs, b.rest = l.bind(block.Body, content, t, t.Attrs, "")
-	found := map[string]*hcl.Block{}
+	found, made := map[string]*hcl.Block{}, map[*hcl.Block]*dynamic{}
 	for _, inner := range content.Blocks {
+		if inner.Type == dynamicBlock {
+			var d *dynamic
+			var ok bool
+			if inner, d, ok = l.dynamic(inner, t); !ok {
+				continue
+			}
+			made[inner] = d
+		}
 		if first := found[inner.Type]; first != nil {
 			l.errorf(inner.DefRange.Ptr(), "Duplicate declaration",
 				"The block %q may occur once in %s, and is at %s already. Join the two.", inner.Type, t.Type, first.DefRange)
@@ -93,7 +104,7 @@ func (l *loader) body(block *hcl.Block, t *schema.Table, meta ...string) (*body,
 		if inner := found[n.block.Name]; inner != nil {
 			content, diags := inner.Body.Content(&hcl.BodySchema{Attributes: attrSchema(n.block.Attrs)})
 			l.diags = append(l.diags, diags...)
-			n.absent, n.rng = false, inner.DefRange
+			n.absent, n.dynamic, n.rng = false, made[inner], inner.DefRange
 			n.attrs, n.rest = l.bind(inner.Body, content, t, n.block.Attrs, n.block.Name)
 		}
 		b.blocks = append(b.blocks, n)
@@ -158,22 +169,11 @@ type bodyValue struct {
 // sets are unknown; the expressions in broken are unknown.
 func (b *body) evaluate(ctx *hcl.EvalContext, who string, sensitiveOK bool, static bool, broken map[hcl.Expression]bool) bodyValue {
 	out := bodyValue{}
-	d := decoder{table: b.table, rng: b.rng, ctx: ctx, who: who, sensitiveOK: sensitiveOK, static: static, broken: broken, out: &out}
+	d := decoder{table: b.table, rng: b.rng, ctx: ctx, who: who, sensitiveOK: sensitiveOK, later: b.later, static: static, broken: broken, out: &out}
 	values := make(map[string]cty.Value, len(b.table.Attrs)+len(b.blocks))
 	d.attrs(b.attrs, b.rest, values)
 	for i := range b.blocks {
-		n := &b.blocks[i]
-		if n.absent {
-			types := make(map[string]cty.Type, len(n.block.Attrs))
-			for _, a := range n.block.Attrs {
-				types[a.Name] = a.Type
-			}
-			values[n.block.Name] = cty.NullVal(cty.Object(types))
-			continue
-		}
-		inner := make(map[string]cty.Value, len(n.block.Attrs))
-		d.attrs(n.attrs, n.rest, inner)
-		values[n.block.Name] = cty.ObjectVal(inner)
+		values[b.blocks[i].block.Name] = d.block(&b.blocks[i])
 	}
 	out.value = cty.ObjectVal(values)
 	return out
@@ -186,9 +186,30 @@ type decoder struct {
 	ctx         *hcl.EvalContext
 	who         string // the instance's address
 	sensitiveOK bool
+	later       bool // body.later
 	static      bool
 	broken      map[hcl.Expression]bool
 	out         *bodyValue
+}
+
+// block is the value of a nested block.
+func (d *decoder) block(n *nested) cty.Value {
+	there, unknown, outer := !n.absent, false, d.ctx
+	if n.dynamic != nil {
+		there, unknown, d.ctx = d.presence(n)
+	}
+	defer func() { d.ctx = outer }()
+	values := make(map[string]cty.Value, len(n.block.Attrs))
+	if there || unknown && d.ctx != nil {
+		d.attrs(n.attrs, n.rest, values)
+	}
+	switch {
+	case unknown:
+		return cty.UnknownVal(n.block.ObjectType())
+	case !there:
+		return cty.NullVal(n.block.ObjectType())
+	}
+	return cty.ObjectVal(values)
 }
 
 func (d *decoder) attrs(set []binding, rest []*schema.Attr, values map[string]cty.Value) {
@@ -256,7 +277,7 @@ func (d *decoder) attr(b *binding) (cty.Value, hcl.Diagnostics) {
 		return v, d.invalid(b, err, secret)
 	}
 	if !v.IsWhollyKnown() {
-		if d.static {
+		if d.static || d.later {
 			return cty.UnknownVal(b.attr.Type), nil
 		}
 		return v, d.fail(b, "Value known only after apply",

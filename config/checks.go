@@ -50,6 +50,24 @@ type CheckResult struct {
 	After    bool          // a postcondition is unknown
 }
 
+// CheckPhase is which conditions of resource and data blocks an evaluation looks at.
+type CheckPhase uint8
+
+// The phases.
+const (
+	AllChecks    CheckPhase = iota
+	ChecksBefore            // preconditions
+	ChecksAfter             // postconditions
+)
+
+// CheckOf returns the CheckResult.ID of what a diagnostic about a condition belongs to, and "" for other diagnostics.
+func CheckOf(d *hcl.Diagnostic) string {
+	of, _ := d.Extra.(checkOf)
+	return string(of)
+}
+
+type checkOf string
+
 // ID names what has the conditions: an address, output.NAME or check.NAME.
 func (r CheckResult) ID() string {
 	switch r.Kind {
@@ -196,6 +214,11 @@ func (e *evaluator) assert(what CheckResult, list []condition, ctx *hcl.EvalCont
 		if e.static && status == CheckFail {
 			continue
 		}
+		for _, d := range more {
+			if status == CheckFail {
+				d.Extra = checkOf(what.ID())
+			}
+		}
 		diags = append(diags, more...)
 		ok = ok && !more.HasErrors()
 		if !e.static {
@@ -208,7 +231,7 @@ func (e *evaluator) assert(what CheckResult, list []condition, ctx *hcl.EvalCont
 }
 
 func (e *evaluator) preconditions(n *node, in Instance) (hcl.Diagnostics, bool) {
-	if n.lifecycle == nil {
+	if n.lifecycle == nil || e.phase == ChecksAfter {
 		return nil, true
 	}
 	ok, diags := e.assert(CheckResult{Kind: CheckResource, Addr: in.Addr, Before: true}, n.lifecycle.pre, in.context())
@@ -217,7 +240,7 @@ func (e *evaluator) preconditions(n *node, in Instance) (hcl.Diagnostics, bool) 
 
 // postconditions checks what became of an instance.
 func (e *evaluator) postconditions(n *node, in Instance, self cty.Value) (hcl.Diagnostics, bool) {
-	if n.lifecycle == nil || len(n.lifecycle.post) == 0 {
+	if n.lifecycle == nil || len(n.lifecycle.post) == 0 || e.phase == ChecksBefore {
 		return nil, true
 	}
 	ctx := in.context().NewChild()

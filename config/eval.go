@@ -22,7 +22,8 @@ type evaluator struct {
 	sel     *selection
 	handler Handler
 	known   func(addr.Instance) bool // EvalRequest.Known
-	scope   *hcl.EvalContext         // functions, path, iexecform
+	phase   CheckPhase
+	scope   *hcl.EvalContext // functions, path, iexecform
 
 	at      []nodeState                       // by node.index
 	bad     map[addr.Instance]bool            // failed or skipped instances
@@ -61,7 +62,7 @@ type pending struct {
 // whose references are done, data sources first. An error stops only what depends on it. The Evaluation is never nil.
 func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hcl.Diagnostics) {
 	e := &evaluator{
-		Config: c, handler: req.Handler, known: req.Known, onImport: req.Import,
+		Config: c, handler: req.Handler, known: req.Known, phase: req.Checks, onImport: req.Import,
 		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
@@ -434,6 +435,7 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 	p := &pending{node: n, keys: x.keys, values: make([]cty.Value, len(x.keys))}
 	shared, own := splitRefs(n.refs)
 	sharedDeps, sharedBad := e.dependencies(shared, Block{scope: ctx})
+	after := e.explicit(n)
 	ready, places := make([]Instance, 0, len(x.keys)), make([]int, 0, len(x.keys)) // those whose references are there, and where in x.keys
 	for i, key := range x.keys {
 		if !e.sel.hasKey(n, key) {
@@ -447,7 +449,7 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 			ownDeps, ownBad := e.dependencies(own, inst.Block)
 			deps, bad = union(sharedDeps, ownDeps), bad || ownBad
 		}
-		inst.DependsOn = deps
+		inst.DependsOn, inst.After = deps, after
 		if n.kind == dataNode {
 			e.data[inst.Addr] = deps
 		}
@@ -478,6 +480,21 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 	e.tell(n, problems.result())
 	e.unknownTargets(n, x.keys)
 	return p
+}
+
+// explicit is what depends_on of a data block names.
+func (e *evaluator) explicit(n *node) []addr.Instance {
+	if n.kind != dataNode || len(n.dependsOn) == 0 {
+		return nil
+	}
+	var refs []ref
+	for _, r := range n.refs {
+		if r.explicit {
+			refs = append(refs, r)
+		}
+	}
+	deps, _ := e.dependencies(refs, Block{})
+	return deps
 }
 
 // bodies evaluates the bodies of a block's instances, on all processors: they only read.

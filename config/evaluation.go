@@ -26,6 +26,7 @@ type EvalRequest struct {
 	// depend on.
 	UnwrittenOnly bool
 	Handler       Handler
+	Checks        CheckPhase
 	// Import is told of each import, before its instance is handed to the Handler. It may be nil.
 	Import func(Import)
 }
@@ -88,7 +89,8 @@ func (b Block) Diagnostic(severity hcl.DiagnosticSeverity, attr, summary, detail
 	return d
 }
 
-// Instance is an evaluated instance of a resource or data block.
+// Instance is an evaluated instance of a resource or data block. The Value of a data block, other than that of a resource,
+// may hold unknown leaves: it can only be read when they are known.
 type Instance struct {
 	Block
 	Addr     addr.Instance
@@ -98,8 +100,9 @@ type Instance struct {
 	// in count or for_each is none unless each.value is used: the keys are known before anything is done. Instances may
 	// share the slice: it must not be changed.
 	DependsOn []addr.Instance
-	Lifecycle *Lifecycle // nil without such a block
-	Check     bool       // it is the data source of a check block: nothing else depends on it
+	After     []addr.Instance // of DependsOn, those that depends_on names: what a data source is to be read after
+	Lifecycle *Lifecycle      // nil without such a block
+	Check     bool            // it is the data source of a check block: nothing else depends on it
 }
 
 // OutputValue is an evaluated output.

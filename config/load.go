@@ -193,6 +193,7 @@ func (l *loader) declareResource(block *hcl.Block) {
 	}
 	body, content := l.body(block, table, "count", "for_each", "depends_on", "provider", lifecycleBlock)
 	n.body = body
+	n.body.later = n.kind == dataNode
 	l.lifecycle(n, content)
 	if attr := content.Attributes["count"]; attr != nil {
 		n.count = attr.Expr

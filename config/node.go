@@ -96,6 +96,7 @@ type ref struct {
 	expr      hcl.Expression
 	expansion bool          // it occurs in count or for_each only, which tells the keys but no attribute
 	dependsOn bool          // it is one of depends_on: the instance must exist
+	explicit  bool          // it is one of depends_on
 	rest      hcl.Traversal // what follows the instance
 	rng       hcl.Range
 }

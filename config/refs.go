@@ -15,10 +15,11 @@ import (
 // scope is what an expression may refer to besides the blocks.
 type scope struct {
 	each, count   bool
-	variablesOnly bool  // as in a variable's validation
-	expansion     bool  // the expression is count or for_each itself
-	self          *node // whose postcondition it is, or nil
-	check         *node // that it is part of, or nil
+	variablesOnly bool   // as in a variable's validation
+	expansion     bool   // the expression is count or for_each itself
+	self          *node  // whose postcondition it is, or nil
+	check         *node  // that it is part of, or nil
+	iterator      string // of the dynamic block that it is within, or ""
 }
 
 // finder collects the references of one expression. It is an hclsyntax.Walker.
@@ -80,6 +81,9 @@ func (f *finder) Exit(n hclsyntax.Node) hcl.Diagnostics {
 }
 
 func (f *finder) isLocal(name string) bool {
+	if name == f.scope.iterator {
+		return true
+	}
 	for _, names := range f.locals {
 		if _, ok := names[name]; ok {
 			return true
@@ -366,8 +370,13 @@ func (l *loader) resolveNode(n *node) {
 			l.use(n, b.expr, s)
 		}
 		for _, inner := range n.body.blocks {
+			within := s
+			if inner.dynamic != nil {
+				l.use(n, inner.dynamic.forEach, s)
+				within.iterator = inner.dynamic.iterator
+			}
 			for _, b := range inner.attrs {
-				l.use(n, b.expr, s)
+				l.use(n, b.expr, within)
 			}
 		}
 	}
@@ -421,11 +430,11 @@ func (l *loader) useDependsOn(n *node, expr hcl.Expression) {
 	case len(rest) > 0:
 		f.errorf(t, "Invalid depends_on", "depends_on takes resource and data blocks or instances of them, not their attributes. Write %s", inst)
 	case inst.Key.IsZero() && to.expanded():
-		n.refs = append(n.refs, ref{to: to, rng: t.SourceRange()})
+		n.refs = append(n.refs, ref{to: to, explicit: true, rng: t.SourceRange()})
 	case !inst.Key.IsZero() && !to.expanded() && to.body != nil:
 		f.errorf(t, "Invalid depends_on", "%s has no count or for_each, so there is one instance only. Leave the index out.", to.name)
 	default:
-		n.refs = append(n.refs, ref{to: to, mode: refKey, key: inst.Key, dependsOn: true, rng: t.SourceRange()})
+		n.refs = append(n.refs, ref{to: to, mode: refKey, key: inst.Key, explicit: true, dependsOn: true, rng: t.SourceRange()})
 	}
 	l.diags = append(l.diags, f.diags...)
 }
