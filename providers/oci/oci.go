@@ -1,11 +1,11 @@
-// Package oci is the provider of what OCI registries know: the digests of images. It has data sources only.
+// Package oci is the provider of what OCI registries hold: the digests of images, and images and tags that are put there.
 package oci
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -24,10 +24,11 @@ type provider struct{}
 var tables = &providers.Schema{
 	Provider: &schema.Table{
 		Type: "oci",
-		Doc: "Looks images up in their registries. It needs no configuration: registries and their credentials are those that " +
+		Doc: "Looks images up in their registries, and pushes and tags them. It needs no configuration: registries and their credentials are those that " +
 			"`docker login` has stored (`~/.docker/config.json`, credential helpers included).",
 	},
-	Data: map[string]*schema.Table{imageTable.Type: imageTable},
+	Resources: resourceTables(),
+	Data:      map[string]*schema.Table{imageTable.Type: imageTable},
 }
 
 var imageTable = &schema.Table{
@@ -83,30 +84,14 @@ func parsePlatformValue(v cty.Value) (cty.Value, error) {
 func (provider) Schema() *providers.Schema { return tables }
 
 // Open implements providers.Provider.
-func (provider) Open(context.Context, providers.OpenRequest) (providers.Client, error) {
-	return &client{images: NewResolver()}, nil
+func (provider) Open(_ context.Context, req providers.OpenRequest) (providers.Client, error) {
+	return &client{images: NewResolver(), pushes: pushTransport(), dir: req.Dir}, nil
 }
 
-type client struct{ images *Resolver }
-
-var errNoResources = errors.New("the provider oci has no resources, only the data source oci_image")
-
-// Read implements providers.Client.
-func (c *client) Read(_ context.Context, reqs []providers.ReadRequest) []providers.ReadResult {
-	results := make([]providers.ReadResult, len(reqs))
-	for i := range results {
-		results[i].Err = errNoResources
-	}
-	return results
-}
-
-// Plan implements providers.Client.
-func (c *client) Plan(_ context.Context, reqs []providers.PlanRequest) []providers.PlanResult {
-	results := make([]providers.PlanResult, len(reqs))
-	for i := range results {
-		results[i].Err = errNoResources
-	}
-	return results
+type client struct {
+	images *Resolver
+	pushes http.RoundTripper
+	dir    string // relative sources are relative to it
 }
 
 // ReadData implements providers.Client. A reference that is a digest needs no verification.
@@ -143,11 +128,14 @@ func (c *client) Check(ctx context.Context, ps []providers.Precondition) []error
 	var ours []providers.Precondition
 	var at []int
 	for i, p := range ps {
-		if p.Kind != DigestPrecondition {
+		switch p.Kind {
+		case DigestPrecondition:
+			ours, at = append(ours, p), append(at, i)
+		case tagPrecondition:
+			errs[i] = c.checkTag(ctx, p.Payload)
+		default:
 			errs[i] = fmt.Errorf("the provider oci knows no precondition %q: the plan was made by another version; plan again", p.Kind)
-			continue
 		}
-		ours, at = append(ours, p), append(at, i)
 	}
 	for k, err := range c.images.Check(ctx, ours) {
 		errs[at[k]] = err
@@ -157,8 +145,13 @@ func (c *client) Check(ctx context.Context, ps []providers.Precondition) []error
 
 // Do implements providers.Client.
 func (c *client) Do(ctx context.Context, req providers.DoRequest) (json.RawMessage, error) {
-	if req.Action.Kind != ActionResolve {
-		return nil, fmt.Errorf("the provider oci knows no action %q: the plan was made by another version; plan again", req.Action.Kind)
+	switch req.Action.Kind {
+	case ActionResolve:
+		return nil, c.images.check(ctx, req.Action.Payload)
+	case ActionPush:
+		return nil, c.doPush(ctx, req)
+	case ActionTag:
+		return nil, c.doTag(ctx, req)
 	}
-	return nil, c.images.check(ctx, req.Action.Payload)
+	return nil, fmt.Errorf("the provider oci knows no action %q: the plan was made by another version; plan again", req.Action.Kind)
 }

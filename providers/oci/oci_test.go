@@ -476,12 +476,6 @@ func TestProviderErrors(t *testing.T) {
 	if _, err := client.Do(t.Context(), providers.DoRequest{Action: providers.Action{Kind: "else"}}); err == nil {
 		t.Error("an unknown action was done")
 	}
-	if r := client.Read(t.Context(), make([]providers.ReadRequest, 1)); len(r) != 1 || r[0].Err == nil {
-		t.Error("a resource was read")
-	}
-	if r := client.Plan(t.Context(), make([]providers.PlanRequest, 1)); len(r) != 1 || r[0].Err == nil {
-		t.Error("a resource was planned")
-	}
 }
 
 // The schema refuses what can't be looked up before any request.
