@@ -215,5 +215,8 @@ func (r *jsonReader) expr(e hcl.Expression, names bool) hclsyntax.Expression {
 		d.Detail = strings.TrimSuffix(d.Detail, ".") + fmt.Sprintf(", in %q.", v.AsString())
 	}
 	r.diags = append(r.diags, diags...)
+	if wrap, ok := expr.(*hclsyntax.TemplateWrapExpr); ok { // "${…}" is how an expression is written
+		return wrap.Wrapped
+	}
 	return expr
 }

@@ -102,12 +102,15 @@ func (t *Table) ObjectType() cty.Type {
 	t.once.Do(func() {
 		attrs := attrTypes(t.Attrs)
 		for _, b := range t.Blocks {
-			attrs[b.Name] = cty.Object(attrTypes(b.Attrs))
+			attrs[b.Name] = b.ObjectType()
 		}
 		t.typ = cty.Object(attrs)
 	})
 	return t.typ
 }
+
+// ObjectType is the type of the block's value.
+func (b *Block) ObjectType() cty.Type { return cty.Object(attrTypes(b.Attrs)) }
 
 // Null is the value of a provider block that isn't there: an object of ObjectType with null for everything.
 func (t *Table) Null() cty.Value {
