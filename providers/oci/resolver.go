@@ -125,26 +125,34 @@ func NewResolver() *Resolver {
 // the same for the life of the resolver. SIDE EFFECTS: none; without a platform the lookup doesn't count as a pull.
 func (r *Resolver) Resolve(ctx context.Context, reference, platform string) (Image, error) {
 	key := request{reference, platform}
-	r.mu.Lock()
-	image, ok := r.known[key]
-	r.mu.Unlock()
-	if ok {
-		return image, nil
-	}
-	return r.refresh(ctx, key)
+	return r.once("resolve", key, func() (Image, error) {
+		r.mu.Lock()
+		image, ok := r.known[key]
+		r.mu.Unlock()
+		if ok {
+			return image, nil
+		}
+		return r.learn(ctx, key)
+	})
 }
 
 // refresh looks up again, once for those who ask at the same time.
 func (r *Resolver) refresh(ctx context.Context, key request) (Image, error) {
-	v, err, _ := r.flight.Do(key.reference+" "+key.platform, func() (any, error) {
-		image, err := r.lookUp(ctx, key)
-		if err == nil {
-			r.mu.Lock()
-			r.known[key] = image
-			r.mu.Unlock()
-		}
-		return image, err
-	})
+	return r.once("refresh", key, func() (Image, error) { return r.learn(ctx, key) })
+}
+
+func (r *Resolver) learn(ctx context.Context, key request) (Image, error) {
+	image, err := r.lookUp(ctx, key)
+	if err == nil {
+		r.mu.Lock()
+		r.known[key] = image
+		r.mu.Unlock()
+	}
+	return image, err
+}
+
+func (r *Resolver) once(what string, key request, f func() (Image, error)) (Image, error) {
+	v, err, _ := r.flight.Do(what+" "+key.reference+" "+key.platform, func() (any, error) { return f() })
 	return v.(Image), err
 }
 
