@@ -9,12 +9,14 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Values of variables, later ones winning: default, environment, iexecform.tfvars, *.auto.tfvars in lexical order, then
-// --var and --var-file in the order of the command line. A name that isn't declared is an error on the command line, a
+// Values of variables, later ones winning: default, environment, iexecform.tfvars, iexecform.tfvars.json, *.auto.tfvars and
+// *.auto.tfvars.json in lexical order, then --var and --var-file in the order of the command line. Files named *.json are
+// JSON objects, whose texts are taken as they are. A name that isn't declared is an error on the command line, a
 // warning in a file, and ignored in the environment, which is shared between configurations.
 
 const (
@@ -194,8 +196,10 @@ func spaceHint(name string) string {
 // variableFiles lists the tfvars files that are read unasked, in order.
 func (c *Config) variableFiles() []string {
 	var paths []string
-	if path := filepath.Join(c.Dir, variablesFile); isFile(path) {
-		paths = append(paths, path)
+	for _, name := range []string{variablesFile, variablesFile + ".json"} {
+		if path := filepath.Join(c.Dir, name); isFile(path) {
+			paths = append(paths, path)
+		}
 	}
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil {
@@ -203,7 +207,7 @@ func (c *Config) variableFiles() []string {
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		if path := filepath.Join(c.Dir, name); strings.HasSuffix(name, autoSuffix) && !strings.HasPrefix(name, ".") && isFile(path) {
+		if path := filepath.Join(c.Dir, name); strings.HasSuffix(strings.TrimSuffix(name, ".json"), autoSuffix) && !strings.HasPrefix(name, ".") && isFile(path) {
 			paths = append(paths, path)
 		}
 	}
@@ -249,7 +253,13 @@ func (g *gatherer) file(path, source string) {
 		g.fail(nil, "Cannot read a variables file", "%s", sentence(err))
 		return
 	}
-	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	parse := func(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
+		return hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	}
+	if strings.HasSuffix(path, ".json") {
+		parse = hcljson.Parse
+	}
+	file, diags := parse(src, path)
 	g.diags = append(g.diags, diags...)
 	if file == nil {
 		return

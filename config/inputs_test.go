@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/iexecform/iexecform/config"
@@ -30,12 +31,19 @@ variable "c" { default = "default" }
 variable "d" { default = "default" }
 variable "e" { default = "default" }
 variable "f" { default = "default" }
-variable "g" { default = "default" }`,
+variable "g" { default = "default" }
+variable "h" { default = "default" }
+variable "i" { default = "default" }
+variable "j" { default = "default" }`,
 		"iexecform.tfvars":    `c = "tfvars"` + "\n" + `d = "tfvars"` + "\n" + `e = "tfvars"` + "\n" + `f = "tfvars"` + "\n" + `g = "tfvars"`,
 		"2.auto.tfvars":       `d = "2"` + "\n" + `e = "2"`,
 		"10.auto.tfvars":      `d = "10"`,
 		".hidden.auto.tfvars": `d = "hidden"`,
-		"given":               `f = "given"` + "\n" + `g = "given"`,
+
+		"iexecform.tfvars.json": `{"//": "not a template", "h": "${json}", "i": "json", "j": "json"}`,
+		"3.auto.tfvars.json":    `{"i": 3, "j": 3}`,
+		"4.auto.tfvars":         `j = "4"`,
+		"given":                 `f = "given"` + "\n" + `g = "given"`,
 	}
 	c := loadFiles(t, files)
 	inputs, diags := c.Inputs(config.InputSources{
@@ -49,9 +57,13 @@ variable "g" { default = "default" }`,
 	}
 	got := map[string]string{}
 	for name, v := range inputs {
+		v, err := convert.Convert(v, cty.String)
+		if err != nil {
+			t.Fatal(err)
+		}
 		got[name] = v.AsString()
 	}
-	want := map[string]string{"a": "default", "b": "env", "c": "tfvars", "d": "2", "e": "2", "f": "given", "g": "flag=with=equals"}
+	want := map[string]string{"a": "default", "b": "env", "c": "tfvars", "d": "2", "e": "2", "f": "given", "g": "flag=with=equals", "h": "${json}", "i": "3", "j": "4"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
