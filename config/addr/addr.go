@@ -1,4 +1,5 @@
-// Package addr names resources and their instances: iexec_app.a, iexec_app.a["x"], data.oci_image.i[0].
+// Package addr names resources and their instances: iexec_app.a, iexec_app.a["x"], data.oci_image.i[0],
+// module.m["k"].iexec_app.a.
 package addr
 
 import (
@@ -24,16 +25,32 @@ const (
 
 // Resource is the address of a resource or data block. It is comparable.
 type Resource struct {
-	Mode Mode
-	Type string
-	Name string
+	Mode   Mode
+	Type   string // "" with a Module: all of the module
+	Name   string
+	Module Module // the instance of a module that it is in; of a block, the call
 }
 
 func (r Resource) String() string {
-	if r.Mode == Data {
-		return "data." + r.Type + "." + r.Name
+	if r.Type == "" {
+		return string(r.Module)
 	}
-	return r.Type + "." + r.Name
+	if r.Mode == Data {
+		return r.Module.prefix() + "data." + r.Type + "." + r.Name
+	}
+	return r.Module.prefix() + r.Type + "." + r.Name
+}
+
+// Block is the address of the block that makes r: with the call of its module.
+func (r Resource) Block() Resource {
+	r.Module = r.Module.Call()
+	return r
+}
+
+// Local is the address as it is written within the module.
+func (r Resource) Local() Resource {
+	r.Module = ""
+	return r
 }
 
 // Key is the instance key of a block with count or for_each. The zero Key is that of a block with neither. It is
@@ -117,8 +134,11 @@ type Instance struct {
 
 func (i Instance) String() string { return i.Resource.String() + i.Key.String() }
 
-// Compare orders instances: managed before data, then by type, name and key.
+// Compare orders instances: the root's before those of modules, managed before data, then by type, name and key.
 func (i Instance) Compare(o Instance) int {
+	if i.Resource.Module != o.Resource.Module {
+		return i.Resource.Module.compare(o.Resource.Module)
+	}
 	return cmp.Or(
 		cmp.Compare(i.Resource.Mode, o.Resource.Mode),
 		cmp.Compare(i.Resource.Type, o.Resource.Type),
@@ -139,6 +159,32 @@ func (i *Instance) UnmarshalText(b []byte) error {
 
 // ParseInstance parses the text form of an instance address. The error names the text and the form expected.
 func ParseInstance(text string) (Instance, error) {
+	i, err := ParseTarget(text)
+	if err == nil && i.Resource.Type == "" {
+		return Instance{}, invalid(text)
+	}
+	return i, err
+}
+
+// ParseTarget parses the text form of an instance address, or of a module, which stands for all that is in it.
+func ParseTarget(text string) (Instance, error) {
+	m, rest, ok := cutModule(text)
+	switch {
+	case !ok:
+		return Instance{}, invalid(text)
+	case m != "" && rest == "":
+		return Instance{Resource: Resource{Module: m}}, nil
+	}
+	i, err := parseLocal(rest)
+	if err != nil {
+		return i, invalid(text)
+	}
+	i.Resource.Module = m
+	return i, nil
+}
+
+// parseLocal parses an address within a module.
+func parseLocal(text string) (Instance, error) {
 	if i, ok := parsePlain(text); ok {
 		return i, nil
 	}
@@ -147,7 +193,7 @@ func ParseInstance(text string) (Instance, error) {
 		return Instance{}, invalid(text)
 	}
 	i, rest, ok := FromTraversal(t)
-	if !ok || len(rest) > 0 {
+	if !ok || len(rest) > 0 || i.Resource.Module != "" {
 		return Instance{}, invalid(text)
 	}
 	return i, nil
@@ -208,7 +254,7 @@ func isIdentifier(s string) bool {
 }
 
 func invalid(text string) error {
-	return fmt.Errorf("%q is not a resource address: want TYPE.NAME, TYPE.NAME[0], TYPE.NAME[\"key\"] or data.TYPE.NAME", text)
+	return fmt.Errorf("%q is not a resource address: want TYPE.NAME, TYPE.NAME[0], TYPE.NAME[\"key\"] or data.TYPE.NAME, with module.NAME. before it for one in a module", text)
 }
 
 // FromTraversal splits a traversal that starts with a resource or data address into the instance and what follows it.
@@ -217,7 +263,10 @@ func FromTraversal(t hcl.Traversal) (i Instance, rest hcl.Traversal, ok bool) {
 	if t.IsRelative() || len(t) < 2 {
 		return i, nil, false
 	}
-	names := []string{t.RootName()}
+	if i.Resource.Module, t, ok = ModuleOf(t); !ok || len(t) == 0 {
+		return i, nil, false
+	}
+	names := []string{stepName(t[0])}
 	want := 2
 	if names[0] == "data" {
 		i.Resource.Mode = Data
@@ -243,7 +292,7 @@ func FromTraversal(t hcl.Traversal) (i Instance, rest hcl.Traversal, ok bool) {
 			}
 		}
 	}
-	return i, rest, true
+	return i, rest, i.Resource.Type != ""
 }
 
 // KeyOf makes a Key of a known, unmarked cty string or whole number.

@@ -1,0 +1,182 @@
+package addr
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// Module is the address of an instance of a module: module.a["k"].module.b. The zero Module is the root. Where it names a
+// call, and not what the call makes, it has no keys: module.a.module.b.
+type Module string
+
+// Child is the address of a module that is called in m.
+func (m Module) Child(name string, key Key) Module {
+	return Module(m.prefix() + "module." + name + key.String())
+}
+
+// prefix is what addresses within the module begin with.
+func (m Module) prefix() string {
+	if m == "" {
+		return ""
+	}
+	return string(m) + "."
+}
+
+// Qualify is the text of an address within the module.
+func (m Module) Qualify(text string) string { return m.prefix() + text }
+
+// Call is the address without keys.
+func (m Module) Call() Module {
+	if !strings.Contains(string(m), "[") {
+		return m
+	}
+	var call Module
+	for _, s := range m.steps() {
+		call = call.Child(s.name, Key{})
+	}
+	return call
+}
+
+// Contains reports whether other is m, or in m; where a step of m has no key, of any key.
+func (m Module) Contains(other Module) bool {
+	if m == "" || m == other || strings.HasPrefix(string(other), string(m)+".") {
+		return true
+	}
+	mine, others := m.steps(), other.steps()
+	if len(mine) > len(others) {
+		return false
+	}
+	for i, s := range mine {
+		if s.name != others[i].name || !s.key.IsZero() && s.key != others[i].key {
+			return false
+		}
+	}
+	return true
+}
+
+// Within is the address of m, which from contains, when from becomes to: the rest stays.
+func (m Module) Within(from, to Module) Module {
+	mine := m.steps()
+	for _, s := range mine[len(from.steps()):] {
+		to = to.Child(s.name, s.key)
+	}
+	return to
+}
+
+// compare orders the root before others, and numbers by their value.
+func (m Module) compare(o Module) int {
+	if m == o || m == "" || o == "" {
+		return cmp.Compare(m, o)
+	}
+	mine, others := m.steps(), o.steps()
+	for i := range min(len(mine), len(others)) {
+		if c := cmp.Or(cmp.Compare(mine[i].name, others[i].name), mine[i].key.Compare(others[i].key)); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(mine), len(others))
+}
+
+// step is a call, and which of its instances.
+type step struct {
+	name string
+	key  Key
+}
+
+func (m Module) steps() []step {
+	var steps []step
+	for rest := string(m); rest != ""; {
+		s, after, ok := cutStep(rest)
+		if !ok {
+			return nil
+		}
+		steps, rest = append(steps, s), strings.TrimPrefix(after, ".")
+	}
+	return steps
+}
+
+const moduleStep = "module."
+
+// cutStep reads module.NAME, or module.NAME[KEY] with a plain key or as Key.String writes it.
+func cutStep(text string) (s step, rest string, ok bool) {
+	text, ok = strings.CutPrefix(text, moduleStep)
+	if !ok {
+		return s, "", false
+	}
+	end := strings.IndexAny(text, ".[")
+	if end < 0 {
+		return step{name: text}, "", isIdentifier(text)
+	}
+	s.name, rest = text[:end], text[end:]
+	if rest[0] == '.' {
+		return s, rest, isIdentifier(s.name)
+	}
+	quoted := false
+	for i := 1; i < len(rest); i++ {
+		switch c := rest[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == ']' && !quoted:
+			index := rest[:i+1]
+			if _, key, plain := cutPlainKey(index); plain {
+				s.key = key
+			} else if parsed, err := ParseInstance("x.x" + index); err == nil {
+				s.key = parsed.Key
+			}
+			return s, rest[i+1:], !s.key.IsZero() && isIdentifier(s.name)
+		}
+	}
+	return s, "", false
+}
+
+// cutModule splits the steps off the text of an address.
+func cutModule(text string) (m Module, rest string, ok bool) {
+	for strings.HasPrefix(text, moduleStep) {
+		s, after, ok := cutStep(text)
+		if !ok {
+			return "", "", false
+		}
+		m = m.Child(s.name, s.key)
+		if after == "" {
+			return m, "", true
+		}
+		if text, ok = strings.CutPrefix(after, "."); !ok || text == "" {
+			return "", "", false
+		}
+	}
+	return m, text, true
+}
+
+// ModuleOf splits the modules off a traversal: what follows begins with another step. ok is false when a module has no name.
+func ModuleOf(t hcl.Traversal) (m Module, rest hcl.Traversal, ok bool) {
+	for len(t) > 0 && stepName(t[0]) == "module" {
+		if len(t) < 2 || stepName(t[1]) == "" {
+			return m, t, false
+		}
+		name, key := stepName(t[1]), Key{}
+		t = t[2:]
+		if len(t) > 0 {
+			if index, isIndex := t[0].(hcl.TraverseIndex); isIndex {
+				if k, isKey := KeyOf(index.Key); isKey {
+					key, t = k, t[1:]
+				}
+			}
+		}
+		m = m.Child(name, key)
+	}
+	return m, t, true
+}
+
+func stepName(step hcl.Traverser) string {
+	switch s := step.(type) {
+	case hcl.TraverseRoot:
+		return s.Name
+	case hcl.TraverseAttr:
+		return s.Name
+	}
+	return ""
+}
