@@ -114,8 +114,9 @@ func TestPage(t *testing.T) {
 	})
 
 	if *screenshot != "" {
-		browser.open(t, small, "light", 1100)
-		picture, err := chromedp.Run(browser.ctx, chromedp.FullScreenshot(100))
+		browser.open(t, small, "light", 1000)
+		browser.do(t, chromedp.EmulateViewport(1000, 1900))
+		picture, err := chromedp.Run(browser.ctx, chromedp.CaptureScreenshot())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -45,6 +45,9 @@ func (r *review) markdown(limit int) string {
 		if shown < len(s.items) {
 			left = append(left, fmt.Sprintf("%s of %s", grouped(fmt.Sprint(shown)), plural(len(s.items), s.noun)))
 		}
+		if costs := r.costTable(); s.noun == "action" && len(text)+len(costs) <= room {
+			text += costs
+		}
 		b.WriteString(text)
 		room -= len(text)
 	}
@@ -338,6 +341,22 @@ func (s *section) render(room int) (text string, shown int) {
 	return b.String(), shown
 }
 
+// costTable is what the actions cost, by kind.
+func (r *review) costTable() string {
+	const most = 30
+	if len(r.Bill) == 0 || len(r.Bill) > most {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("<details><summary>Costs</summary>\n\n| action | number | gas ≈ | fee ≈ | signatures | requests |\n| --- | ---: | ---: | ---: | ---: | ---: |\n")
+	for i := range r.Bill {
+		row := &r.Bill[i]
+		fmt.Fprintf(&b, "| %s | %d | %s | %s | %d | %d |\n", code(row.Kind), row.Number, row.Gas(), row.Fee(), row.Signatures, row.Requests)
+	}
+	b.WriteString("\n</details>\n\n")
+	return b.String()
+}
+
 func noticeMarkdown(n noticeText) string {
 	text := fmt.Sprintf("- %s: %s\n", code(n.About()), inline(n.Summary))
 	if n.Detail != "" {
@@ -467,5 +486,8 @@ func inline(s string) string {
 		b.WriteString(token)
 	}
 	flush()
+	if b.Len() == 0 {
+		return code("")
+	}
 	return b.String()
 }
