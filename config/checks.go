@@ -41,13 +41,13 @@ var severities = []CheckStatus{CheckPass, CheckUnknown, CheckFail, CheckError}
 
 // CheckResult says whether the conditions of one thing hold.
 type CheckResult struct {
-	Kind     CheckKind
-	Addr     addr.Instance // of CheckResource
-	Name     string        // of the others
-	Status   CheckStatus   // the worst of all conditions
-	Problems []string      // messages of those that don't hold
-	Before   bool          // a precondition is unknown
-	After    bool          // a postcondition is unknown
+	Kind     CheckKind     `json:"kind"`
+	Addr     addr.Instance `json:"addr,omitzero"`                   // of CheckResource
+	Name     string        `json:"name,omitempty"`                  // of the others
+	Status   CheckStatus   `json:"status"`                          // the worst of all conditions
+	Problems []string      `json:"problems,omitempty"`              // messages of those that don't hold
+	Before   bool          `json:"precondition_unknown,omitempty"`  // only apply can tell a precondition
+	After    bool          `json:"postcondition_unknown,omitempty"` // only apply can tell a postcondition
 }
 
 // CheckPhase is which conditions of resource and data blocks an evaluation looks at.

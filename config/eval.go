@@ -186,6 +186,9 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 	at.deps, bad = e.dependencies(n.refs, Block{scope: values})
 	if bad || e.refsFailed(n.refs) {
 		at.failed = true
+		if n.kind == checkNode {
+			e.note(CheckResult{Kind: CheckBlock, Name: n.name}, CheckError, "")
+		}
 		return
 	}
 	if diags := e.checkDependsOn(n); diags.HasErrors() {

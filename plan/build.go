@@ -33,6 +33,7 @@ type Options struct {
 	Replace     []addr.Instance
 	Imports     map[addr.Instance]string // ids of objects to import besides those of import blocks
 	Parallelism int                      // reads of data sources at once; 0 means 10
+	Unprotected bool                     // prevent_destroy doesn't hold
 	// Override answers data sources in place of their providers, where it reports true. It may be nil.
 	Override func(config.Instance) (cty.Value, bool)
 }
@@ -185,12 +186,12 @@ func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Bl
 
 func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
 	if err := b.session.Open(ctx, p, block.Value); err != nil {
-		return hcl.Diagnostics{block.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot use the provider",
-			fmt.Sprintf("Provider %s: %s.", p, textOf(err)))}
+		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot use the provider",
+			fmt.Sprintf("Provider %s: %s.", p, textOf(err))), err)}
 	}
 	network, err := b.session.CheckNetwork(ctx, p)
 	if err != nil {
-		return hcl.Diagnostics{block.Diagnostic(hcl.DiagError, "", "Cannot use the provider", textOf(err)+".")}
+		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, "", "Cannot use the provider", textOf(err)+"."), err)}
 	}
 	b.plan.Providers = append(b.plan.Providers, Provider{
 		Addr: p, Config: redact(block.Value, block.Sensitive), Sensitive: block.Sensitive, Network: network,
@@ -239,7 +240,7 @@ func (b *builder) refreshed(of objectsOf) {
 			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, o.Err, i))
 		case !b.told[o.Err.Error()]: // one fault of the network is one message, not one an object
 			b.told[o.Err.Error()] = true
-			b.unread = b.unread.Append(errorf("Cannot read what exists", "%s: %s.", i, textOf(o.Err)))
+			b.unread = b.unread.Append(caused(errorf("Cannot read what exists", "%s: %s.", i, textOf(o.Err)), o.Err))
 		}
 	}
 }
@@ -310,46 +311,6 @@ func (b *builder) decode(instances []addr.Instance) []object {
 	}
 	wg.Wait()
 	return objects
-}
-
-// Data reads the data sources of one wave, Parallelism at a time.
-func (b *builder) Data(ctx context.Context, instances []config.Instance) []config.Result {
-	results := make([]config.Result, len(instances))
-	verify := make([]*providers.Action, len(instances))
-	slots := make(chan struct{}, b.Parallelism)
-	var wg sync.WaitGroup
-	for i, in := range instances {
-		if b.Override != nil {
-			if v, ok := b.Override(in); ok {
-				results[i].Value = v
-				continue
-			}
-		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			client, ok := b.session.Client(in.Provider)
-			if !ok {
-				results[i] = failed(in, fmt.Errorf("provider %s is not open", in.Provider))
-				return
-			}
-			data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
-			if err != nil {
-				results[i] = failed(in, err)
-				return
-			}
-			results[i].Value, verify[i] = data.Value, data.Verify
-		})
-	}
-	wg.Wait()
-	for i, in := range instances {
-		if v := verify[i]; v != nil {
-			v.Addr, v.Provider = in.Addr, in.Provider.String()
-			b.verify[in.Addr] = v
-			b.order = append(b.order, in.Addr)
-		}
-	}
-	return results
 }
 
 // Resources plans the instances of one wave, one call a provider configuration.
@@ -507,7 +468,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 	for n, result := range client.Plan(ctx, reqs) {
 		i := reqs[n].Addr
 		if result.Err != nil {
-			diags = diags.Append(errorf("Planning failed", "%s: %s.", i, textOf(result.Err)))
+			diags = diags.Append(caused(errorf("Planning failed", "%s: %s.", i, textOf(result.Err)), result.Err))
 			continue
 		}
 		removed(reqs[n].Removal, &result)
@@ -610,6 +571,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	b.orderActions()
 	b.groupActions(ctx)
 	b.review(ctx)
+	p.Checks = evaluation.Checks
 	if b.Mode == Normal {
 		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets) > 0 || !p.Complete)
 	} else if b.Mode == Destroy && len(b.Targets) == 0 {

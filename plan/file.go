@@ -12,6 +12,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
+	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
@@ -50,6 +51,7 @@ type filePlan struct {
 	Outputs   []fileOutput               `json:"outputs,omitempty"`
 	Notices   []Notice                   `json:"notices,omitempty"`
 	Expect    []Expectation              `json:"expect,omitempty"`
+	Checks    []config.CheckResult       `json:"checks,omitempty"`
 	Pending   []string                   `json:"pending,omitempty"`
 }
 
@@ -120,8 +122,23 @@ func digestOf(compact []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// Decode reads a plan file. It refuses, before anything of it is trusted, one whose digest doesn't fit.
+// FileError means that a file is no plan that this program can read, or was changed after it was made.
+type FileError struct{ Err error }
+
+func (e *FileError) Error() string { return e.Err.Error() }
+func (e *FileError) Unwrap() error { return e.Err }
+
+// Decode reads a plan file. It refuses, before anything of it is trusted, one whose digest doesn't fit. The error is a
+// *FileError.
 func Decode(document []byte) (*Plan, error) {
+	p, err := decodeFile(document)
+	if err != nil {
+		return nil, &FileError{err}
+	}
+	return p, nil
+}
+
+func decodeFile(document []byte) (*Plan, error) {
 	var f file
 	if err := json.Unmarshal(document, &f); err != nil {
 		return nil, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", err)
@@ -156,17 +173,17 @@ func encodePlan(p *Plan) ([]byte, error) {
 		Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
 		Config: p.Config, Targets: p.Targets, Complete: p.Complete, Types: map[string]json.RawMessage{},
 		Providers: []fileProvider{}, Changes: make([]fileChange, 0, len(p.Changes)), Actions: p.Actions,
-		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves,
+		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves, Checks: p.Checks,
 	}
 	if body.Actions == nil {
 		body.Actions = []providers.Action{}
 	}
 	for _, v := range p.Providers {
-		config, err := ctyjson.Marshal(v.Config, cty.DynamicPseudoType)
+		settings, err := ctyjson.Marshal(v.Config, cty.DynamicPseudoType)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", v.Addr, err)
 		}
-		body.Providers = append(body.Providers, fileProvider{Addr: v.Addr.String(), Config: config, Sensitive: v.Sensitive, Network: v.Network})
+		body.Providers = append(body.Providers, fileProvider{Addr: v.Addr.String(), Config: settings, Sensitive: v.Sensitive, Network: v.Network})
 	}
 	for _, c := range p.Changes {
 		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn, Importing: c.Importing, Reason: c.Reason, Protected: c.Protected}
@@ -281,7 +298,7 @@ func (f filePlan) plan() (*Plan, error) {
 	p := &Plan{
 		Mode: f.Mode, Project: f.Project, Workspace: f.Workspace, Lineage: f.Lineage, Serial: f.Serial, Records: f.Records,
 		Config: f.Config, Targets: f.Targets, Complete: f.Complete, Actions: f.Actions,
-		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves,
+		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves, Checks: f.Checks,
 	}
 	types := map[string]cty.Type{}
 	for name, raw := range f.Types {
@@ -292,11 +309,11 @@ func (f filePlan) plan() (*Plan, error) {
 		types[name] = t
 	}
 	for _, v := range f.Providers {
-		config, err := ctyjson.Unmarshal(v.Config, cty.DynamicPseudoType)
+		settings, err := ctyjson.Unmarshal(v.Config, cty.DynamicPseudoType)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", v.Addr, err)
 		}
-		p.Providers = append(p.Providers, Provider{Addr: addr.ParseProvider(v.Addr), Config: config, Sensitive: v.Sensitive, Network: v.Network})
+		p.Providers = append(p.Providers, Provider{Addr: addr.ParseProvider(v.Addr), Config: settings, Sensitive: v.Sensitive, Network: v.Network})
 	}
 	for _, fc := range f.Changes {
 		typ, ok := types[fc.Addr.Resource.Type]
@@ -336,6 +353,11 @@ func (f filePlan) plan() (*Plan, error) {
 	for _, n := range p.Notices {
 		if (n.Addr == addr.Instance{}) == (n.Provider == "") {
 			return nil, errors.New("a notice must be about an object or a provider")
+		}
+	}
+	for _, c := range p.Checks {
+		if (c.Kind == config.CheckResource) == (c.Addr == addr.Instance{}) {
+			return nil, fmt.Errorf("a check of kind %q must have a name or an address", c.Kind)
 		}
 	}
 	for n, a := range p.Actions {

@@ -98,7 +98,7 @@ func (b *builder) prevented(i addr.Instance) *hcl.Diagnostic {
 	object := b.State.Snapshot.Resources[i]
 	literal := b.Mode == Destroy && b.Config.Protects(i.Resource)
 	switch {
-	case !object.Protected && !literal, b.removal(i) == schema.RemoveForget:
+	case !object.Protected && !literal, b.Unprotected, b.removal(i) == schema.RemoveForget:
 		return nil
 	case b.Mode == Destroy:
 		return errorf(protectedSummary, "%s is protected by prevent_destroy. Set prevent_destroy = false in its lifecycle block and apply that first, or choose with --target what is to go.", i)

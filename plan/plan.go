@@ -10,6 +10,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
@@ -44,8 +45,9 @@ type Plan struct {
 	Actions   []providers.Action // in the order of their numbers; After points backwards only
 	Outputs   []OutputChange     // sorted by name; unchanged ones included
 	Notices   []Notice
-	Expect    []Expectation // what is taken for granted besides what the actions expect
-	Pending   []string      // what an interrupted run left unsettled, in words
+	Expect    []Expectation        // what is taken for granted besides what the actions expect
+	Checks    []config.CheckResult // what the conditions of the configuration came to, sorted by kind and name
+	Pending   []string             // what an interrupted run left unsettled, in words
 }
 
 // Provider is a provider configuration that the plan's actions use.

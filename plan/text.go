@@ -57,6 +57,13 @@ func (p *Plan) String() string {
 	for _, n := range p.Notices {
 		fmt.Fprintf(&out, "%s %s: %s\n", n.Level, n.About(), n.Summary)
 	}
+	for _, c := range p.Checks {
+		fmt.Fprintf(&out, "check %s: %s", c.ID(), c.Status)
+		if len(c.Problems) > 0 {
+			fmt.Fprintf(&out, " (%s)", strings.Join(c.Problems, "; "))
+		}
+		out.WriteByte('\n')
+	}
 	for _, s := range p.Pending {
 		fmt.Fprintf(&out, "pending %s\n", s)
 	}
