@@ -124,7 +124,7 @@ func importFailure(in config.Import, err error) *hcl.Diagnostic {
 		d.Subject = in.Range.Ptr()
 		d.Detail += " Correct the id, or remove the import block."
 	}
-	d.Extra = failure{textOf(err)}
+	d.Extra = failure{textOf(err), cause{err}}
 	return d
 }
 

@@ -69,12 +69,27 @@ func known(v cty.Value) any {
 // failed is the result of an instance that could not be planned.
 func failed(in config.Instance, err error) config.Result {
 	d := in.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Planning failed", fmt.Sprintf("%s: %s.", in.Addr, textOf(err)))
-	d.Extra = failure{textOf(err)}
+	d.Extra = failure{textOf(err), cause{err}}
 	return config.Result{Diags: hcl.Diagnostics{d}}
 }
 
+// cause is the Extra of a diagnostic that was made of an error.
+type cause struct{ err error }
+
+// Cause returns the error.
+func (c cause) Cause() error { return c.err }
+
+// caused makes an error a diagnostic's cause.
+func caused(d *hcl.Diagnostic, err error) *hcl.Diagnostic {
+	d.Extra = cause{err}
+	return d
+}
+
 // failure is the Extra of failed's diagnostics: what went wrong, without where.
-type failure struct{ text string }
+type failure struct {
+	text string
+	cause
+}
 
 // foldFailures keeps one of the failures of a block that have the same reason, and says how many there are: a network that
 // is down is one message, not one an instance.

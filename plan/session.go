@@ -51,6 +51,7 @@ func (s *Session) Open(ctx context.Context, p addr.Provider, config cty.Value) e
 	req := s.base
 	req.Config = config
 	req.Expect = s.types(p)
+	req.CheckNetwork = func(facts map[string]string) error { return s.sameNetwork(p, facts) }
 	client, err := provider.Open(ctx, req)
 	if err != nil {
 		s.failed[p] = true
@@ -81,13 +82,19 @@ func (s *Session) CheckNetwork(ctx context.Context, p addr.Provider) (map[string
 		s.failed[p] = true
 		return nil, err
 	}
-	if s.inUse(p) {
-		if err := sameNetwork(p.String(), s.state.Snapshot.Networks[p.String()], facts); err != nil {
-			s.failed[p] = true
-			return nil, err
-		}
+	if err := s.sameNetwork(p, facts); err != nil {
+		s.failed[p] = true
+		return nil, err
 	}
 	return facts, nil
+}
+
+// sameNetwork refuses facts that contradict those of the state, if that has objects of the provider configuration.
+func (s *Session) sameNetwork(p addr.Provider, facts map[string]string) error {
+	if !s.inUse(p) {
+		return nil
+	}
+	return sameNetwork(p.String(), s.state.Snapshot.Networks[p.String()], facts)
 }
 
 // types are those of which the state has objects of the provider configuration, sorted.
@@ -119,7 +126,7 @@ func sameNetwork(provider string, known, found map[string]string) error {
 		return nil
 	}
 	sort.Strings(differ)
-	return fmt.Errorf("the state belongs to another network than provider %s reaches: %s. "+
+	return NetworkErrorf("the state belongs to another network than provider %s reaches: %s. "+
 		"Use the provider settings that the state was made with, or another directory or workspace for another network; "+
 		"if the network itself was reset, so that all is gone, move the state file and its journal away", provider, strings.Join(differ, "; "))
 }

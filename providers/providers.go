@@ -42,6 +42,9 @@ type OpenRequest struct {
 	Pending   []state.Note // unsettled notes that clients of this provider wrote in earlier runs
 	Prompt    Prompter     // nil when nobody can be asked
 	Expect    []string     // types of which the state has objects: what a client may begin to read
+	// CheckNetwork refuses facts (see Identified) that contradict those of the state. A client that knows some of them without
+	// asking anybody checks them first. It may be nil.
+	CheckNetwork func(facts map[string]string) error
 }
 
 // Prompter asks a person for a secret. The answer is not echoed and must not be kept.
@@ -282,7 +285,7 @@ type Journal interface {
 // Progress is something worth telling while an action is under way.
 type Progress struct {
 	Type    string            // "tx_sent", "tx_mined", …: stable, for machines
-	Message string            // for people, such as "tx 0x12… nonce 3 sent"
+	Message string            // for people, such as "tx 0x12… nonce 3 sent"; "": they know already
 	Fields  map[string]string // for machines
 }
 

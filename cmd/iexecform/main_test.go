@@ -29,7 +29,7 @@ import (
 const endQuickly = "GORACE=atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"iexecform": main, "iexecform-dying": dying, "iexecform-floor": floor, "iexecform-measure": meter})
+	testscript.Main(m, map[string]func(){"iexecform": checkedMain, "iexecform-dying": dying, "iexecform-floor": floor, "iexecform-measure": meter})
 }
 
 // TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:
@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 		return nettest.Start(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	})
 	var accounts atomic.Int32
+	check := checkSchemas(t)
 	programs := sync.OnceValue(func() string { return officialcli.Install(t) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -57,6 +58,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			name, value, _ := strings.Cut(endQuickly, "=")
 			e.Setenv(name, value)
+			check(e)
 			e.Setenv("HOME", e.WorkDir+"/home")
 			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/home/cache")
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o755)

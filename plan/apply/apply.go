@@ -161,7 +161,7 @@ func checkNetworks(ctx context.Context, o Options) error {
 		}
 		for name, was := range p.Network {
 			if is := facts[name]; is != was {
-				return fmt.Errorf("the plan was made on another network than provider %s reaches now: %s was %s and is %s. Nothing was sent", p.Addr, name, was, is)
+				return plan.NetworkErrorf("the plan was made on another network than provider %s reaches now: %s was %s and is %s. Nothing was sent", p.Addr, name, was, is)
 			}
 		}
 	}

@@ -74,9 +74,15 @@ func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMe
 	c.mu.Lock()
 	c.signed[p.Hash] = text
 	c.mu.Unlock()
+	tellOrder(req, "order_signed", p)
 	return marshal(map[string]any{"sign": text, "orders": map[string]any{p.Hash.Hex(): map[string]any{
 		"order": p.Order, "sign": text, "status": statusSigned, "consumed": json.Number(orZero(p.Consumed)), "generation": p.Generation,
 	}}}), nil
+}
+
+// tellOrder reports progress to machines; people are told that the action is done.
+func tellOrder(req providers.DoRequest, typ string, p orderPayload) {
+	req.Progress(providers.Progress{Type: typ, Fields: map[string]string{"order_hash": p.Hash.Hex(), "order_kind": p.Kind}})
 }
 
 func orZero(n string) string {
@@ -108,6 +114,7 @@ func doPublish(ctx context.Context, c *client, req providers.DoRequest) (json.Ra
 	if _, err := c.market.Publish(ctx, k, p.Order, sign, signer); err != nil {
 		return nil, err
 	}
+	tellOrder(req, "order_published", p)
 	return patchOrder(p.Hash, map[string]any{"status": statusOpen}), nil
 }
 

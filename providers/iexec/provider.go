@@ -36,7 +36,7 @@ import (
 // New makes the provider.
 func New() providers.Provider { return provider{} }
 
-type provider struct{}
+type provider struct{ standIn *StandIn } // nil: the chains that are configured
 
 // A resourceType is one kind of object: its table and what is done with it.
 type resourceType interface {
@@ -177,7 +177,7 @@ type client struct {
 }
 
 // Open implements providers.Provider. Nothing is sent or asked.
-func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
+func (p provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
 	c := &client{
 		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
 		known: map[string]resourceType{}, data: map[string]dataType{},
@@ -193,6 +193,17 @@ func (provider) Open(ctx context.Context, req providers.OpenRequest) (providers.
 	cfg := object{req.Config}
 	if err := c.settle(cfg); err != nil {
 		return nil, err
+	}
+	if p.standIn != nil {
+		var err error
+		if cfg, err = p.standIn.take(ctx, c, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if req.CheckNetwork != nil {
+		if err := req.CheckNetwork(map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex()}); err != nil {
+			return nil, err
+		}
 	}
 	var err error
 	if c.chain, err = chain.Dial(ctx, c.RPC, chain.Options{}); err != nil {
@@ -274,7 +285,7 @@ func (c *client) openWallet(cfg object, req providers.OpenRequest) error {
 		wc.Keystore, wc.Address, wc.PasswordFile = w.str("keystore"), w.str("address"), w.str("password_file")
 		wc.KeyEnv, wc.Clef = w.str("private_key_env"), w.str("clef")
 	}
-	if c.ID == poco.Localnet().ID && wc.Keystore+wc.KeyEnv+wc.Clef == "" && os.Getenv(chain.EnvPrivateKey) == "" {
+	if c.wallet == nil && c.ID == poco.Localnet().ID && wc.Keystore+wc.KeyEnv+wc.Clef == "" && os.Getenv(chain.EnvPrivateKey) == "" {
 		for _, account := range poco.DevAccounts() {
 			if wc.Address == "" || account.Address == common.HexToAddress(wc.Address) {
 				c.wallet = chain.KeyWallet(account.Key)
@@ -444,7 +455,7 @@ func (c *client) Ready(ctx context.Context, actions []providers.Action) error {
 	}
 	lack, err := c.lackOfGas(ctx, actions)
 	if err == nil && lack != "" {
-		err = errors.New(lack)
+		err = &chain.FundsError{Lack: lack}
 	}
 	return err
 }

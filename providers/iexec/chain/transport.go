@@ -199,8 +199,16 @@ func isTransient(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// UnreachableError means that the endpoint gives no answer, or none of a node.
+type UnreachableError struct{ Err error }
+
+func (e *UnreachableError) Error() string { return e.Err.Error() }
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
 // describe words a failure of the transport for the user.
-func (c *Client) describe(err error) error {
+func (c *Client) describe(err error) error { return &UnreachableError{c.wording(err)} }
+
+func (c *Client) wording(err error) error {
 	var status *httpError
 	if errors.As(err, &status) {
 		return fmt.Errorf("the chain at %s answered %w", c.url, status)

@@ -45,6 +45,11 @@ const (
 var ErrNoWallet = errors.New("no wallet: set `wallet { keystore = \"…\", address = \"0x…\" }` in the provider block " +
 	"(the keystore is made by `geth account new` or `iexec wallet create`), or the environment variable " + EnvPrivateKey)
 
+// FundsError means that the wallet can't pay for gas.
+type FundsError struct{ Lack string }
+
+func (e *FundsError) Error() string { return e.Lack }
+
 // WalletConfig is the wallet block. Paths may begin with ~ and may be relative to Dir.
 type WalletConfig struct {
 	Keystore     string // directory or file; "": see the policy above

@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	wordwrap "github.com/mitchellh/go-wordwrap"
+
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/errcode"
 )
 
 // Sources is the text of the files that diagnostics point into.
@@ -60,7 +62,7 @@ func Diagnose(err error) hcl.Diagnostics {
 	if detail != "" && rest != "" {
 		detail += "\n"
 	}
-	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: upperFirst(summary), Detail: Sentence(detail + rest)}}
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: upperFirst(summary), Detail: Sentence(detail + rest), Extra: errcode.Cause{Err: err}}}
 }
 
 // firstClause splits an error message into what is wrong and the rest: after the first sentence or semicolon, and when
@@ -109,6 +111,7 @@ func wrap(text string, width int, indent string) string {
 // jsonDiagnostic has the form that Terraform's validate -json made known.
 type jsonDiagnostic struct {
 	Severity string       `json:"severity"`
+	Code     string       `json:"code"`
 	Summary  string       `json:"summary"`
 	Detail   string       `json:"detail"`
 	Range    *jsonRange   `json:"range,omitempty"`
@@ -145,7 +148,7 @@ type jsonOperand struct {
 func toJSONDiagnostics(diags hcl.Diagnostics, sources Sources) []jsonDiagnostic {
 	list := make([]jsonDiagnostic, 0, len(diags))
 	for _, d := range diags {
-		j := jsonDiagnostic{Severity: severity(d), Summary: d.Summary, Detail: d.Detail}
+		j := jsonDiagnostic{Severity: severity(d), Code: errcode.Of(d), Summary: d.Summary, Detail: d.Detail}
 		if r := d.Subject; r != nil {
 			j.Range = &jsonRange{Filename: r.Filename, Start: jsonPos(r.Start), End: jsonPos(r.End)}
 			j.Snippet = snippet(d, sources[r.Filename])

@@ -111,7 +111,7 @@ func (l *Lines) Plan(p *plan.Plan, _ bool) error {
 		if n.Level != providers.Info {
 			level = "warn"
 		}
-		l.line(level, fmt.Sprintf("%s: %s", n.About(), n.Summary), "notice", map[string]any{"notice": n})
+		l.line(level, fmt.Sprintf("%s: %s", n.About(), n.Summary), "notice", map[string]any{"notice": toJSONNotice(n)})
 	}
 	c := p.Count()
 	l.summary("Plan: "+countText(c), "plan", c)

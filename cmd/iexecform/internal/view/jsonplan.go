@@ -77,7 +77,7 @@ type jsonOwn struct {
 	Actions       []providers.Action `json:"actions"`
 	Costs         jsonCosts          `json:"costs"`
 	Preconditions []jsonPrecondition `json:"preconditions"`
-	Notices       []plan.Notice      `json:"notices"`
+	Notices       []jsonNotice       `json:"notices"`
 	Pending       []string           `json:"pending"`
 	Summary       map[string]int     `json:"summary"`
 }
@@ -101,6 +101,20 @@ type jsonPrecondition struct {
 	Summary  string `json:"summary"`
 }
 
+// jsonNotice is about an object or a provider.
+type jsonNotice struct {
+	Addr     string `json:"addr,omitempty"`
+	Provider string `json:"provider,omitempty"`
+	providers.Notice
+}
+
+func toJSONNotice(n plan.Notice) jsonNotice {
+	if n.Provider != "" {
+		return jsonNotice{Provider: n.Provider, Notice: n.Notice}
+	}
+	return jsonNotice{Addr: n.Addr.String(), Notice: n.Notice}
+}
+
 // Plan prints a plan as one document.
 func (j *JSON) Plan(p *plan.Plan) error {
 	digest, err := plan.Digest(p)
@@ -114,7 +128,7 @@ func (j *JSON) Plan(p *plan.Plan) error {
 		Own: jsonOwn{
 			Digest: digest, Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial,
 			Config: p.Config, Targets: p.Targets, Chains: chains(p), Actions: orEmpty(p.Actions),
-			Preconditions: preconditions(p), Notices: orEmpty(p.Notices), Pending: orEmpty(p.Pending),
+			Preconditions: preconditions(p), Notices: []jsonNotice{}, Pending: orEmpty(p.Pending),
 		},
 	}
 	for i := range p.Changes {
@@ -126,6 +140,9 @@ func (j *JSON) Plan(p *plan.Plan) error {
 		if err := plannedOutput(&doc, o); err != nil {
 			return fmt.Errorf("output %s: %w", o.Name, err)
 		}
+	}
+	for _, n := range p.Notices {
+		doc.Own.Notices = append(doc.Own.Notices, toJSONNotice(n))
 	}
 	c := p.Count()
 	doc.Own.Costs = jsonCosts{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/errcode"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
@@ -119,9 +120,10 @@ func doneText(c plan.Counts) string {
 
 // failedAction is the diagnostic about an action that failed, or the warning about one that is held.
 func failedAction(e apply.ActionError) *hcl.Diagnostic {
-	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s: %s failed", e.Action.Addr, e.Action.Kind), Detail: upperFirst(e.Err.Error())}
+	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s: %s failed", e.Action.Addr, e.Action.Kind), Detail: upperFirst(e.Err.Error()), Extra: errcode.Cause{Err: e.Err}}
 	if held := (*providers.HeldError)(nil); errors.As(e.Err, &held) {
-		d.Severity, d.Summary = hcl.DiagWarning, fmt.Sprintf("%s: %s is held", e.Action.Addr, e.Action.Kind)
+		d.Severity = hcl.DiagWarning
+		d.Summary = fmt.Sprintf("%s: %s is held", e.Action.Addr, e.Action.Kind)
 	}
 	return d
 }

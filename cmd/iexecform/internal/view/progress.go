@@ -69,7 +69,9 @@ func (p *Progress) Event(e apply.Event) {
 				r.waits = "waiting for tx " + tx
 			}
 		}
-		p.line("%s: %s", p.name(e.Action), e.Progress.Message)
+		if e.Progress.Message != "" {
+			p.line("%s: %s", p.name(e.Action), e.Progress.Message)
+		}
 	case apply.Resuming:
 		p.line("%s: %s", p.colour.bold("resuming"), e.Progress.Message)
 	case apply.Succeeded:
