@@ -122,12 +122,6 @@ func digestOf(compact []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// FileError means that a file is no plan that this program can read, or was changed after it was made.
-type FileError struct{ Err error }
-
-func (e *FileError) Error() string { return e.Err.Error() }
-func (e *FileError) Unwrap() error { return e.Err }
-
 // Decode reads a plan file. It refuses, before anything of it is trusted, one whose digest doesn't fit. The error is a
 // *FileError.
 func Decode(document []byte) (*Plan, error) {
