@@ -108,6 +108,17 @@ type LockedError struct {
 	Path   string
 }
 
+// Inspector is an optional ability of a Store: to tell who holds the lock.
+type Inspector interface {
+	// Holder returns nil when nobody holds the lock, and a zero Holder when it can't be told who does. SIDE EFFECTS: none.
+	Holder(ctx context.Context) (*Holder, error)
+}
+
+// Unlocker is an optional ability of a Store whose lock can outlive its holder: to break the lock with that id.
+type Unlocker interface {
+	ForceUnlock(ctx context.Context, id string) error
+}
+
 // Store keeps a state. Every method but Lock needs the lock to be held; Load alone may be used without.
 type Store interface {
 	// Load reads the snapshot and folds the journal into it. Nothing stored is an empty Snapshot, not an error.

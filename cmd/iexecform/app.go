@@ -23,11 +23,10 @@ import (
 
 // The exit codes. Scripts rely on them.
 const (
-	exitOK        = 0
-	exitError     = 1
-	exitChanges   = 2 // plan --detailed-exitcode, and fmt for a syntax error
-	exitUnclean   = 3 // fmt --check
-	workspaceName = "default"
+	exitOK      = 0
+	exitError   = 1
+	exitChanges = 2 // plan --detailed-exitcode, and fmt for a syntax error
+	exitUnclean = 3 // fmt --check
 )
 
 // app is what the commands share.
@@ -35,15 +34,16 @@ type app struct {
 	streams    view.Streams
 	env        []string
 	providers  func() providers.Registry
-	openStore  func(dir string) state.Store
+	openStore  func(path string) state.Store // of a directory, or of the snapshot's file
 	secret     func(io.Reader) (string, error)
 	exit       func(int)
 	interrupts func() (c <-chan os.Signal, stop func())
 
 	ballast []byte // see collectLate
 
-	dir     string // where the configuration and the state are
-	noColor bool
+	dir       string // where the configuration and the state are
+	stateFile string // --state; "" is the workspace's
+	noColor   bool
 }
 
 // exitCode is an error that says no more than how to exit: all has been printed.
@@ -174,7 +174,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "print without colour")
 	root.AddCommand(
 		a.initCommand(), a.validateCommand(), a.lintCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.destroyCommand(), a.importCommand(),
-		a.showCommand(), a.outputCommand(), a.stateCommand(), a.graphCommand(), a.discoverCommand(), a.migrateCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(),
+		a.showCommand(), a.outputCommand(), a.stateCommand(), a.workspaceCommand(), a.lockCommand(), a.forceUnlockCommand(), a.graphCommand(), a.discoverCommand(), a.migrateCommand(), a.tryCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(),
 	)
 	return root
 }

@@ -164,11 +164,11 @@ func (a *app) applyFresh(ctx context.Context, o applyOptions, v applyView) error
 			return err
 		}
 	}
-	evaluate := lateOutputs{config: b.config, inputs: b.inputs, session: b.session}
+	evaluate := lateOutputs{config: b.config, inputs: b.inputs, workspace: b.plan.Workspace, session: b.session}
 	return a.perform(ctx, o, v, b.store, apply.Options{Plan: b.plan, State: b.state, Session: b.session, Outputs: evaluate.outputs})
 }
 
-// approve asks whether to go on. Only the word yes approves.
+// approve asks whether to go on.
 func (a *app) approve(ctx context.Context, p *plan.Plan, noInput bool) error {
 	const hint = "Give --auto-approve to apply without being asked, or apply a plan saved with `iexecform plan --out FILE`"
 	if noInput {
@@ -178,16 +178,21 @@ func (a *app) approve(ctx context.Context, p *plan.Plan, noInput bool) error {
 	if p.Mode == plan.Destroy {
 		question = "Do you really want to withdraw all of this?\n  The actions will be done as listed above, and can't be undone."
 	}
+	return a.confirm(ctx, question, "Apply", hint)
+}
+
+// confirm asks whether to go on with what is named. Only the word yes approves.
+func (a *app) confirm(ctx context.Context, question, what, hint string) error {
 	_, _ = fmt.Fprintf(a.streams.Err, "\n%s\n  Only 'yes' is accepted.\n\n  Enter a value: ", question)
 	answer, err := a.readLine(ctx)
 	_, _ = fmt.Fprintln(a.streams.Err)
 	switch {
 	case errors.Is(err, io.EOF):
-		return errors.New("this plan needs approval, and there is nobody to ask: standard input is at its end. Nothing was changed. " + hint)
+		return errors.New("this needs approval, and there is nobody to ask: standard input is at its end. Nothing was changed. " + hint)
 	case err != nil && ctx.Err() == nil:
 		return fmt.Errorf("read the approval: %w. Nothing was changed. %s", err, hint)
 	case err != nil || answer != "yes":
-		_, _ = fmt.Fprintln(a.streams.Err, "Apply cancelled. Nothing was changed.")
+		_, _ = fmt.Fprintf(a.streams.Err, "%s cancelled. Nothing was changed.\n", what)
 		return exitCode(exitError)
 	}
 	return nil
@@ -199,7 +204,18 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	if err != nil {
 		return err
 	}
-	store := a.store()
+	workspace, err := a.workspace()
+	if err != nil {
+		return err
+	}
+	if p.Workspace != workspace {
+		return fmt.Errorf("the plan was made in workspace %q, and %q is selected. Nothing was sent. Select that of the plan, with `iexecform workspace select %s`, or plan again",
+			p.Workspace, workspace, p.Workspace)
+	}
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
 	unlock, err := a.lock(ctx, store, "apply", o.lockFlags)
 	if err != nil {
 		return err
@@ -229,7 +245,7 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	}
 	options := apply.Options{Plan: p, State: loaded, Session: session}
 	if source.config != nil {
-		late := lateOutputs{config: source.config, inputs: source.inputs, session: session}
+		late := lateOutputs{config: source.config, inputs: source.inputs, workspace: p.Workspace, session: session}
 		options.Outputs = late.outputs
 	}
 	return a.perform(ctx, o, v, store, options)

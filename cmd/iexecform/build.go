@@ -136,7 +136,14 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	if err != nil {
 		return nil, err
 	}
-	b := &built{store: a.store()}
+	workspace, err := a.workspace()
+	if err != nil {
+		return nil, err
+	}
+	b := &built{}
+	if b.store, err = a.store(); err != nil {
+		return nil, err
+	}
 	stateErr := make(chan error, 1) // the state is read while the configuration is
 	go func() { stateErr <- b.loadState(ctx, a, operation, o.lockFlags) }()
 	diags, err := a.loadInputs(ctx, b, o)
@@ -147,7 +154,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	a.ballast = nil
 	var more hcl.Diagnostics
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
-		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspaceName, State: b.state, Providers: a.providers(),
+		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspace, State: b.state, Providers: a.providers(),
 		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Replace: replace,
 		Parallelism: o.parallelism, Imports: o.imports,
 	})

@@ -79,13 +79,17 @@ func (a *app) discover(ctx context.Context, o discoverOptions) error {
 	if err != nil {
 		return err
 	}
-	loaded, err := a.store().Load(ctx)
+	workspace, err := a.workspace()
 	if err != nil {
 		return err
 	}
-	session := plan.NewSession(a.providers(), loaded, c.Settings.Project, workspaceName, a.dir, a.prompt(o.noInput))
+	loaded, err := a.load(ctx)
+	if err != nil {
+		return err
+	}
+	session := plan.NewSession(a.providers(), loaded, c.Settings.Project, workspace, a.dir, a.prompt(o.noInput))
 	defer func() { _ = session.Close() }()
-	at, client, err := a.discoverer(ctx, c, session, o)
+	at, client, err := a.discoverer(ctx, c, session, workspace, o)
 	if err != nil {
 		return err
 	}
@@ -153,12 +157,12 @@ func (r discovered) summary(objects []providers.Found, out string) string {
 }
 
 // discoverer opens the provider configuration that can look.
-func (a *app) discoverer(ctx context.Context, c *config.Config, session *plan.Session, o discoverOptions) (addr.Provider, providers.Discoverer, error) {
+func (a *app) discoverer(ctx context.Context, c *config.Config, session *plan.Session, workspace string, o discoverOptions) (addr.Provider, providers.Discoverer, error) {
 	inputs, diags := a.inputs(ctx, c, o.inputFlags)
 	settings := providerSettings{}
 	if !diags.HasErrors() {
 		var more hcl.Diagnostics
-		_, more = c.Evaluate(ctx, config.EvalRequest{Inputs: inputs, Workspace: workspaceName, ProvidersOnly: true, Handler: settings})
+		_, more = c.Evaluate(ctx, config.EvalRequest{Inputs: inputs, Workspace: workspace, ProvidersOnly: true, Handler: settings})
 		diags = append(diags, more...)
 	}
 	if diags.HasErrors() {

@@ -36,6 +36,7 @@ func (a *app) importCommand() *cobra.Command {
 	}
 	o.inputFlags.add(cmd.Flags())
 	o.lockFlags.add(cmd.Flags())
+	a.addState(cmd)
 	return cmd
 }
 
@@ -124,12 +125,16 @@ func (a *app) generateConfig(ctx context.Context, o planOptions, name string) er
 	if diags.HasErrors() {
 		return &failure{err: diags, sources: c.Files()}
 	}
-	loaded, err := a.store().Load(ctx)
+	workspace, err := a.workspace()
+	if err != nil {
+		return err
+	}
+	loaded, err := a.load(ctx)
 	if err != nil {
 		return err
 	}
 	objects, diags := plan.ReadUnwritten(ctx, plan.Options{
-		Tool: version, Config: c, Inputs: inputs, Workspace: workspaceName, State: loaded, Providers: a.providers(), Prompt: a.prompt(o.noInput),
+		Tool: version, Config: c, Inputs: inputs, Workspace: workspace, State: loaded, Providers: a.providers(), Prompt: a.prompt(o.noInput),
 	})
 	if diags.HasErrors() {
 		return &failure{err: diags, sources: c.Files()}

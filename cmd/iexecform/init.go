@@ -22,7 +22,7 @@ func (a *app) initCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Make a first configuration where there is none",
 		Long: "Where there is no .hcl file it writes main.hcl with one app and one order. It makes sure that .gitignore keeps the\n" +
-			"journal and the lock of the state out of git. It never changes an .hcl file, so it may be run at any time; no\n" +
+			"journal, the lock and the backups of the state out of git. It never changes an .hcl file, so it may be run at any time; no\n" +
 			"other command needs it.",
 		Args: arguments(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return a.init(chain) },
@@ -48,13 +48,13 @@ func (a *app) init(chainName string) error {
 	if diags.HasErrors() {
 		return &failure{err: diags, sources: c.Files()}
 	}
-	ignored, err := ignoreFiles(filepath.Join(a.dir, ".gitignore"), []string{local.JournalFile, local.LockFile})
+	ignored, err := ignoreFiles(filepath.Join(a.dir, ".gitignore"), []string{local.JournalFile, local.LockFile, local.SnapshotFile + ".*" + backupSuffix, dataDir + "/"})
 	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
 	h := a.human()
 	if ignored {
-		if err := h.Print("Added the state's journal and lock to .gitignore."); err != nil {
+		if err := h.Print("Added to .gitignore what belongs to this checkout only: the state's journal, lock and backups, and " + dataDir + "/."); err != nil {
 			return err
 		}
 	}

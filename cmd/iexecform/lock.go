@@ -25,8 +25,6 @@ func (o *lockFlags) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "lock-timeout", 0, "keep trying to get the lock for a `DURATION` such as 30s")
 }
 
-func (a *app) store() state.Store { return a.openStore(a.dir) }
-
 // lock takes the store's lock, trying again until the timeout. The returned function is never nil.
 func (a *app) lock(ctx context.Context, store state.Store, operation string, o lockFlags) (unlock func(), err error) {
 	if o.noLock {

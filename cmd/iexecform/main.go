@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -43,9 +44,14 @@ func newApp(makeProviders func() providers.Registry, stdin io.Reader, stdout, st
 		},
 		env:       env,
 		providers: sync.OnceValue(makeProviders),
-		openStore: func(dir string) state.Store { return local.New(dir) },
-		secret:    readSecret,
-		exit:      os.Exit,
+		openStore: func(path string) state.Store {
+			if strings.HasSuffix(path, ".json") {
+				return local.File(path)
+			}
+			return local.New(path)
+		},
+		secret: readSecret,
+		exit:   os.Exit,
 		interrupts: func() (<-chan os.Signal, func()) {
 			c := make(chan os.Signal, 2)
 			signal.Notify(c, os.Interrupt, syscall.SIGTERM)

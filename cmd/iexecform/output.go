@@ -20,9 +20,10 @@ type outputOptions struct {
 func (a *app) outputCommand() *cobra.Command {
 	var o outputOptions
 	cmd := &cobra.Command{
-		Use:   "output [NAME]",
-		Short: "Print output values as they were last applied",
-		Args:  arguments(cobra.MaximumNArgs(1)),
+		Use:               "output [NAME]",
+		Short:             "Print output values as they were last applied",
+		Args:              arguments(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: a.completeOutputs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				o.name = args[0]
@@ -39,13 +40,14 @@ func (a *app) outputCommand() *cobra.Command {
 			return nil
 		},
 	}
+	a.addState(cmd)
 	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&o.raw, "raw", false, "print a string, number or bool as it is, without quotes and newline")
 	return cmd
 }
 
 func (a *app) output(ctx context.Context, o outputOptions) error {
-	loaded, err := a.store().Load(ctx)
+	loaded, err := a.load(ctx)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (a *app) showReview(name string, v interface{ Plan(*plan.Plan) error }) err
 }
 
 func (a *app) showState(ctx context.Context, asJSON bool) error {
-	loaded, err := a.store().Load(ctx)
+	loaded, err := a.load(ctx)
 	if err != nil {
 		return err
 	}

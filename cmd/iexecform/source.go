@@ -148,14 +148,15 @@ func (s providerSettings) Resources(context.Context, []config.Instance) []config
 
 // lateOutputs evaluates outputs after the actions: resources are what the state has, data sources are read again.
 type lateOutputs struct {
-	config  *config.Config
-	inputs  map[string]cty.Value
-	session *plan.Session
+	config    *config.Config
+	inputs    map[string]cty.Value
+	workspace string
+	session   *plan.Session
 }
 
 func (l lateOutputs) outputs(ctx context.Context, objects map[addr.Instance]cty.Value) (map[string]config.OutputValue, error) {
 	evaluation, diags := l.config.Evaluate(ctx, config.EvalRequest{
-		Inputs: l.inputs, Workspace: workspaceName, Handler: remembered{l.session, objects},
+		Inputs: l.inputs, Workspace: l.workspace, Handler: remembered{l.session, objects},
 	})
 	if diags.HasErrors() {
 		return nil, &failure{err: diags, sources: l.config.Files()}

@@ -33,71 +33,21 @@ func (a *app) stateCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) stateListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "list [ADDRESS…]",
-		Short: "List the resources in the state, one a line",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			loaded, err := a.store().Load(cmd.Context())
-			if err != nil {
-				return err
-			}
-			list := sortedInstances(loaded.Snapshot)
-			if len(args) > 0 {
-				if list, err = find(loaded.Snapshot, args); err != nil {
-					return err
-				}
-			}
-			for _, i := range list {
-				if err := a.human().Print("%s", i); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-}
-
-func (a *app) stateShowCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "show ADDRESS",
-		Short: "Print what the state knows of a resource",
-		Args:  arguments(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.asJSON(asJSON, a.stateShow(cmd.Context(), args[0], asJSON))
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func (a *app) stateShow(ctx context.Context, address string, asJSON bool) error {
-	loaded, err := a.store().Load(ctx)
-	if err != nil {
-		return err
-	}
-	list, err := find(loaded.Snapshot, []string{address})
-	if err != nil {
-		return err
-	}
-	if len(list) > 1 {
-		return fmt.Errorf("%s has %d instances: name one, such as '%s'", address, len(list), list[0])
-	}
-	found, err := a.objects(loaded.Snapshot, list)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		return a.json().Object(found[0])
-	}
-	return a.human().Objects(found)
-}
-
 // changeOptions are the flags of the commands that change the state.
 type changeOptions struct {
 	lockFlags
+	backupFlag
 	dryRun bool
+}
+
+// addChange adds the flags of a command that changes the state.
+func (a *app) addChange(cmd *cobra.Command, o *changeOptions, dryRun string) {
+	o.lockFlags.add(cmd.Flags())
+	o.backupFlag.add(cmd.Flags(), "a file beside the state, named after its serial")
+	a.addState(cmd)
+	if dryRun != "" {
+		cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, dryRun)
+	}
 }
 
 func (a *app) stateRmCommand() *cobra.Command {
@@ -107,7 +57,8 @@ func (a *app) stateRmCommand() *cobra.Command {
 		Short: "Forget resources, without touching what exists",
 		Long: "Removes resources from the state. Nothing happens to the apps and orders themselves: an order that is published\n" +
 			"stays buyable. While the configuration has them, the next plan adopts them again.",
-		Args: arguments(cobra.MinimumNArgs(1)),
+		Args:              arguments(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: a.completeAddresses,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeState(cmd.Context(), "state rm", o, func(s *state.Snapshot) ([]string, error) {
 				list, err := find(s, args)
@@ -123,17 +74,17 @@ func (a *app) stateRmCommand() *cobra.Command {
 			})
 		},
 	}
-	o.add(cmd.Flags())
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print what would be forgotten")
+	a.addChange(cmd, &o, "only print what would be forgotten")
 	return cmd
 }
 
 func (a *app) stateMvCommand() *cobra.Command {
 	var o changeOptions
 	cmd := &cobra.Command{
-		Use:   "mv SOURCE DESTINATION [SOURCE DESTINATION…]",
-		Short: "Give resources in the state another address, as the configuration has it now",
-		Args:  arguments(cobra.MinimumNArgs(2)),
+		Use:               "mv SOURCE DESTINATION [SOURCE DESTINATION…]",
+		Short:             "Give resources in the state another address, as the configuration has it now",
+		Args:              arguments(cobra.MinimumNArgs(2)),
+		ValidArgsFunction: a.completeAddresses,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args)%2 != 0 {
 				return &usageError{cmd, fmt.Errorf("%s has no destination: give addresses in pairs", args[len(args)-1])}
@@ -150,8 +101,7 @@ func (a *app) stateMvCommand() *cobra.Command {
 			})
 		},
 	}
-	o.add(cmd.Flags())
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only print what would be moved")
+	a.addChange(cmd, &o, "only print what would be moved")
 	return cmd
 }
 
@@ -195,7 +145,10 @@ func move(s *state.Snapshot, from, to string) (done []string, err error) {
 
 // changeState lets change edit a copy of the state and writes it, unless it is a dry run.
 func (a *app) changeState(ctx context.Context, operation string, o changeOptions, change func(*state.Snapshot) ([]string, error)) error {
-	store := a.store()
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
 	unlock, err := a.lock(ctx, store, operation, o.lockFlags)
 	if err != nil {
 		return err
@@ -215,12 +168,8 @@ func (a *app) changeState(ctx context.Context, operation string, o changeOptions
 		if err := a.human().Print("Dry run, nothing is written:"); err != nil {
 			return err
 		}
-	} else {
-		s.Serial++
-		s.Tool = version
-		if err := store.Compact(ctx, &s, loaded.Pending); err != nil {
-			return err
-		}
+	} else if err := a.replaceState(ctx, store, loaded, &s, o); err != nil {
+		return err
 	}
 	for _, line := range done {
 		if err := a.human().Print("%s", line); err != nil {
@@ -230,13 +179,22 @@ func (a *app) changeState(ctx context.Context, operation string, o changeOptions
 	return nil
 }
 
+// replaceState writes a new snapshot, and before that a backup of the old one.
+func (a *app) replaceState(ctx context.Context, store state.Store, loaded *state.Loaded, s *state.Snapshot, o changeOptions) error {
+	if _, err := a.backUp(loaded.Snapshot, o.backupFlag, true); err != nil {
+		return err
+	}
+	s.Serial, s.Tool = loaded.Snapshot.Serial+1, version
+	return store.Compact(ctx, s, loaded.Pending)
+}
+
 func (a *app) statePullCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "pull",
 		Short: "Print the state file's content, the journal folded in",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			loaded, err := a.store().Load(cmd.Context())
+			loaded, err := a.load(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -248,25 +206,27 @@ func (a *app) statePullCommand() *cobra.Command {
 			return err
 		},
 	}
+	a.addState(cmd)
+	return cmd
 }
 
 func (a *app) statePushCommand() *cobra.Command {
-	var lock lockFlags
+	var o changeOptions
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "push FILE",
 		Short: "Replace the state by that of a file, or with - of standard input",
 		Args:  arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.statePush(cmd.Context(), args[0], lock, force)
+			return a.statePush(cmd.Context(), args[0], o, force)
 		},
 	}
-	lock.add(cmd.Flags())
+	a.addChange(cmd, &o, "")
 	cmd.Flags().BoolVar(&force, "force", false, "push a state of another lineage, or an older one, too")
 	return cmd
 }
 
-func (a *app) statePush(ctx context.Context, name string, o lockFlags, force bool) error {
+func (a *app) statePush(ctx context.Context, name string, o changeOptions, force bool) error {
 	b, err := a.readInput(name)
 	if err != nil {
 		return err
@@ -275,8 +235,11 @@ func (a *app) statePush(ctx context.Context, name string, o lockFlags, force boo
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	store := a.store()
-	unlock, err := a.lock(ctx, store, "state push", o)
+	store, err := a.store()
+	if err != nil {
+		return err
+	}
+	unlock, err := a.lock(ctx, store, "state push", o.lockFlags)
 	if err != nil {
 		return err
 	}
@@ -299,8 +262,7 @@ func (a *app) statePush(ctx context.Context, name string, o lockFlags, force boo
 	if bytes.Equal(stored, canonical) && loaded.Records == 0 {
 		return a.human().Print("The state is the same already.")
 	}
-	pushed.Serial = loaded.Snapshot.Serial + 1
-	if err := store.Compact(ctx, pushed, loaded.Pending); err != nil {
+	if err := a.replaceState(ctx, store, loaded, pushed, o); err != nil {
 		return err
 	}
 	return a.human().Print("The state is replaced; its serial is %d now.", pushed.Serial)
@@ -320,10 +282,6 @@ func (a *app) readInput(name string) ([]byte, error) {
 		return nil, fmt.Errorf("there is no file %s", name)
 	}
 	return b, err
-}
-
-func sortedInstances(s *state.Snapshot) []addr.Instance {
-	return slices.SortedFunc(maps.Keys(s.Resources), addr.Instance.Compare)
 }
 
 // find returns the instances that addresses name, each once, sorted; an address without key names every instance.

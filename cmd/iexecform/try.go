@@ -20,6 +20,7 @@ import (
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/oci"
 	"github.com/iexecform/iexecform/providers/trial"
+	"github.com/iexecform/iexecform/state"
 )
 
 // exitFailedTrial is how try ends when the app was tried and isn't fit for sale.

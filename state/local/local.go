@@ -7,6 +7,8 @@
 //     exists only while there is something to remember.
 //   - .iexecform.state.lock, locked with flock, so that the kernel unlocks it when the process dies. What it holds tells
 //     who has the lock; it counts only while somebody has it. The file stays.
+//
+// A store in a file of another name (see File) has the names that go with it.
 package local
 
 import (
@@ -19,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/gofrs/flock"
@@ -27,7 +30,7 @@ import (
 	"github.com/iexecform/iexecform/state"
 )
 
-// Names of the files.
+// Names of the files in a directory.
 const (
 	SnapshotFile = "iexecform.state.json"
 	JournalFile  = "iexecform.state.journal"
@@ -36,7 +39,8 @@ const (
 
 // Store is a state.Store in a directory. It is safe for concurrent use.
 type Store struct {
-	dir string
+	dir                     string
+	snapshot, logged, guard string // names of the files
 
 	mu      sync.Mutex
 	journal *os.File // open for append, or nil
@@ -46,12 +50,20 @@ type Store struct {
 var _ state.Store = (*Store)(nil)
 
 // New returns the store in a directory. Lock makes the directory when it doesn't exist.
-func New(dir string) *Store { return &Store{dir: dir} }
+func New(dir string) *Store { return File(filepath.Join(dir, SnapshotFile)) }
+
+// File returns the store whose snapshot is in the file, which ends in ".json". The other files are beside it, with names
+// made from its own in the same way: those of x.json are x.journal and .x.lock.
+func File(path string) *Store {
+	dir, name := filepath.Split(path)
+	base := strings.TrimSuffix(name, ".json")
+	return &Store{dir: filepath.Clean(dir), snapshot: name, logged: base + ".journal", guard: "." + base + ".lock"}
+}
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
 // Raw returns the snapshot as it is stored, without the journal; nil when there is none.
-func (s *Store) Raw() ([]byte, error) { return read(s.path(SnapshotFile)) }
+func (s *Store) Raw() ([]byte, error) { return read(s.path(s.snapshot)) }
 
 // Load implements state.Store.
 func (s *Store) Load(context.Context) (*state.Loaded, error) {
@@ -68,24 +80,24 @@ func (s *Store) Load(context.Context) (*state.Loaded, error) {
 	var snapshot *state.Snapshot
 	if b != nil {
 		if snapshot, err = state.Decode(b); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.path(SnapshotFile), err)
+			return nil, fmt.Errorf("%s: %w", s.path(s.snapshot), err)
 		}
 	}
 	loaded, err := state.Resume(snapshot, journal)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.path(JournalFile), err)
+		return nil, fmt.Errorf("%s: %w", s.path(s.logged), err)
 	}
 	return loaded, nil
 }
 
 func (s *Store) readJournal() (*state.Journal, error) {
-	b, err := read(s.path(JournalFile))
+	b, err := read(s.path(s.logged))
 	if err != nil {
 		return nil, err
 	}
 	journal, err := state.DecodeJournal(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.path(JournalFile), err)
+		return nil, fmt.Errorf("%s: %w", s.path(s.logged), err)
 	}
 	return journal, nil
 }
@@ -98,7 +110,7 @@ func (s *Store) envelope() (state.Envelope, []byte, error) {
 	}
 	e, err := state.DecodeEnvelope(b)
 	if err != nil {
-		return e, nil, fmt.Errorf("%s: %w", s.path(SnapshotFile), err)
+		return e, nil, fmt.Errorf("%s: %w", s.path(s.snapshot), err)
 	}
 	return e, b, nil
 }
@@ -146,7 +158,7 @@ func (s *Store) openJournal() error {
 		if err != nil {
 			return err
 		}
-		there, err := os.Stat(s.path(JournalFile))
+		there, err := os.Stat(s.path(s.logged))
 		if err == nil && os.SameFile(mine, there) && there.Size() == s.size {
 			return nil
 		}
@@ -157,7 +169,7 @@ func (s *Store) openJournal() error {
 	if err := s.replaceOldJournal(); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(s.path(JournalFile), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(s.path(s.logged), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -243,7 +255,7 @@ func (s *Store) Compact(_ context.Context, snapshot *state.Snapshot, pending []s
 		return err
 	}
 	if !same {
-		err := renameio.WriteFile(s.path(SnapshotFile), b, 0o644, renameio.WithTempDir(s.dir), renameio.WithExistingPermissions())
+		err := renameio.WriteFile(s.path(s.snapshot), b, 0o644, renameio.WithTempDir(s.dir), renameio.WithExistingPermissions())
 		if err == nil {
 			err = s.syncDir()
 		}
@@ -286,7 +298,7 @@ func (s *Store) checkSerial(snapshot *state.Snapshot, b []byte) (same bool, err 
 		// The file may hold the same in other words: other white space, say.
 		decoded, err := state.Decode(there)
 		if err != nil {
-			return false, fmt.Errorf("%s: %w", s.path(SnapshotFile), err)
+			return false, fmt.Errorf("%s: %w", s.path(s.snapshot), err)
 		}
 		canonical, err := state.Encode(decoded)
 		if err != nil {
@@ -305,7 +317,7 @@ func (s *Store) startJournal(snapshot *state.Snapshot, pending []state.Note) err
 		return err
 	}
 	if len(pending) == 0 {
-		if err := os.Remove(s.path(JournalFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(s.path(s.logged)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return s.syncDir()
@@ -318,7 +330,7 @@ func (s *Store) startJournal(snapshot *state.Snapshot, pending []state.Note) err
 	if err != nil {
 		return err
 	}
-	err = renameio.WriteFile(s.path(JournalFile), append(header, lines...), 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
+	err = renameio.WriteFile(s.path(s.logged), append(header, lines...), 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return err
 	}
@@ -331,7 +343,7 @@ func (s *Store) Lock(_ context.Context, h state.Holder) (unlock func() error, er
 	if err := s.checkWritable(); err != nil {
 		return nil, fmt.Errorf("the state can't be kept in %s: %w; make the directory writable", s.dir, err)
 	}
-	path := s.path(LockFile)
+	path := s.path(s.guard)
 	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
 	if err != nil {
@@ -352,11 +364,33 @@ func (s *Store) Lock(_ context.Context, h state.Holder) (unlock func() error, er
 	}), nil
 }
 
+// Holder implements state.Inspector. Whoever was killed leaves its name behind, but not the lock.
+func (s *Store) Holder(context.Context) (*state.Holder, error) {
+	path := s.path(s.guard)
+	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return nil, nil // nobody who is told of
+	} else if err != nil {
+		return nil, fmt.Errorf("look at the lock: %w", err)
+	}
+	lock := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	free, err := lock.TryRLock()
+	if err != nil {
+		return nil, fmt.Errorf("look at the lock: %w", err)
+	}
+	if free {
+		return nil, lock.Unlock()
+	}
+	if h := readHolder(path); h != nil {
+		return h, nil
+	}
+	return &state.Holder{}, nil
+}
+
 func (s *Store) checkWritable() error {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
-	probe, err := os.CreateTemp(s.dir, LockFile+"-probe-*")
+	probe, err := os.CreateTemp(s.dir, s.guard+"-probe-*")
 	if err != nil {
 		return err
 	}
@@ -365,7 +399,7 @@ func (s *Store) checkWritable() error {
 
 // removeTemporary removes what renameio leaves behind when the process is killed.
 func (s *Store) removeTemporary() {
-	for _, name := range []string{SnapshotFile, JournalFile} {
+	for _, name := range []string{s.snapshot, s.logged} {
 		left, _ := filepath.Glob(filepath.Join(s.dir, "."+name+"*"))
 		for _, path := range left {
 			_ = os.Remove(path)
