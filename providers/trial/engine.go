@@ -190,14 +190,14 @@ func parseReference(text, sum string) (reference.Named, error) {
 	}
 	name, err := reference.ParseNormalizedNamed(text)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not an image reference (%w): want [REGISTRY/]REPOSITORY[:TAG], such as docker.io/user/image:1.0", text, err)
+		return nil, fmt.Errorf("%q is not an image reference: want [REGISTRY/]REPOSITORY[:TAG], such as docker.io/user/image:1.0 (%w)", text, err)
 	}
 	if sum == "" {
 		return reference.TagNameOnly(name), nil
 	}
 	d, err := digest.Parse(sum)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not an image digest (%w): want sha256: and 64 hexadecimal digits", sum, err)
+		return nil, fmt.Errorf("%q is not an image digest: want sha256: and 64 hexadecimal digits (%w)", sum, err)
 	}
 	return reference.WithDigest(reference.TrimNamed(name), d)
 }

@@ -1,7 +1,6 @@
 package trial_test
 
 import (
-	"io"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/moby/client"
 
 	"github.com/iexecform/iexecform/providers/trial"
@@ -20,29 +18,9 @@ import (
 )
 
 // built is an image of a script for a platform, as a registry takes it.
-func built(t *testing.T, script, system, architecture string) v1.Image {
+func built(t *testing.T, script, platform string) v1.Image {
 	t.Helper()
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		r, err := enginetest.RootFS(map[string]string{"app": "#!/bin/sh\n" + script})
-		return io.NopCloser(r), err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture, file.Config.Entrypoint = system, architecture, []string{"/app"}
-	if img, err = mutate.ConfigFile(img, file); err != nil {
-		t.Fatal(err)
-	}
-	return img
+	return enginetest.Build(t, platform, "#!/bin/sh\n"+script)
 }
 
 // An image is pulled from its registry, by digest if one is given: then it doesn't matter what became of the tag.
@@ -79,9 +57,9 @@ func (e tester) pulled(t *testing.T) {
 		}
 	}
 	repository := strings.TrimSuffix(reference, ":1.0")
-	first := built(t, writesResult+"echo first", "linux", "amd64")
+	first := built(t, writesResult+"echo first", "linux/amd64")
 	digest := push(first)
-	moved := push(built(t, writesResult+"echo moved", "linux", "amd64"))
+	moved := push(built(t, writesResult+"echo moved", "linux/amd64"))
 	for sum, want := range map[string]string{digest: "first\n", moved: "moved\n"} {
 		report := e.try(t, trial.Spec{Image: reference, Digest: sum, Runs: 1})
 		if !report.Passed || report.Digest != sum || report.Runs[0].Stdout != want {
@@ -94,7 +72,7 @@ func (e tester) pulled(t *testing.T) {
 	}
 	remove(reference, repository+"@"+digest)
 
-	arm := built(t, writesResult, "linux", "arm64")
+	arm := built(t, writesResult, "linux/arm64")
 	index := mutate.AppendManifests(empty.Index,
 		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}},
 		mutate.IndexAddendum{Add: first, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}})

@@ -210,7 +210,7 @@ func (s Spec) prepare() (*job, error) {
 	j.OutputLimit = cmp.Or(s.OutputLimit, DefaultOutputLimit)
 	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
 		if !secretName.MatchString(name) {
-			return nil, fmt.Errorf("secret %s: apps see secrets only as IEXEC_APP_DEVELOPER_SECRET and as IEXEC_REQUESTER_SECRET_1, _2, …", name)
+			return nil, fmt.Errorf("an app sees no secret as %s, only as IEXEC_APP_DEVELOPER_SECRET or as IEXEC_REQUESTER_SECRET_1, _2 and so on", name)
 		}
 	}
 	for _, name := range s.Expect {

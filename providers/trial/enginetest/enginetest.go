@@ -22,6 +22,10 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/moby/client"
 )
 
@@ -156,7 +160,7 @@ func (e *Engine) Import(t testing.TB, img Image) string {
 // ImportAs is as Import, with a name.
 func (e *Engine) ImportAs(t testing.TB, name string, img Image) {
 	t.Helper()
-	content, err := RootFS(img.Files)
+	content, err := archive(img.Files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,8 +179,35 @@ func (e *Engine) ImportAs(t testing.TB, name string, img Image) {
 	})
 }
 
-// RootFS is a tar archive of the files and of busybox.
-func RootFS(files map[string]string) (io.Reader, error) {
+// Build makes an image as registries take it, with busybox, whose entrypoint is the script.
+func Build(t testing.TB, platform, script string) v1.Image {
+	t.Helper()
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		r, err := archive(map[string]string{"app": script})
+		return io.NopCloser(r), err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, _ = strings.Cut(platform, "/")
+	file.Config.Entrypoint = []string{"/app"}
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// archive is a root file system with the files and busybox, as a tar archive.
+func archive(files map[string]string) (io.Reader, error) {
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		return nil, fmt.Errorf("%w: install the Debian package busybox-static", err)

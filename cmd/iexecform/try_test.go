@@ -1,0 +1,62 @@
+package main
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/iexecform/iexecform/providers/trial"
+	"github.com/iexecform/iexecform/providers/trial/enginetest"
+)
+
+// TestTry runs testdata/try/*.txtar on a container engine. Beside testscript's own commands there are:
+//
+//	image NAME FILE   make an image of a script, set NAME to its reference
+//	push NAME FILE    as image, in a registry; NAME_checksum is what an app has as checksum
+//	clean NAME        check that no container and no volume of the image are left
+func TestTry(t *testing.T) {
+	engine := enginetest.Start(t)
+	server := httptest.NewServer(registry.New())
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	t.Run("scripts", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/try", RequireExplicitExec: true, RequireUniqueNames: true,
+			Setup: func(e *testscript.Env) error {
+				name, value, _ := strings.Cut(endQuickly, "=")
+				e.Setenv(name, value)
+				e.Setenv("HOME", e.WorkDir)
+				e.Setenv("DOCKER_HOST", engine.Host)
+				return nil
+			},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){
+				"image": func(ts *testscript.TestScript, _ bool, args []string) {
+					ts.Setenv(args[0], engine.Import(t, enginetest.Image{
+						Files: map[string]string{"app": ts.ReadFile(args[1])}, Changes: []string{`ENTRYPOINT ["/app"]`},
+					}))
+				},
+				"push": func(ts *testscript.TestScript, _ bool, args []string) {
+					ref, err := name.ParseReference(host + "/user/" + args[0] + ":1.0")
+					ts.Check(err)
+					img := enginetest.Build(t, trial.Platform, ts.ReadFile(args[1]))
+					ts.Check(remote.Write(ref, img))
+					digest, err := img.Digest()
+					ts.Check(err)
+					ts.Setenv(args[0], ref.String())
+					ts.Setenv(args[0]+"_checksum", "0x"+digest.Hex)
+				},
+				"clean": func(ts *testscript.TestScript, _ bool, args []string) {
+					label := trial.Label + "=" + ts.Getenv(args[0])
+					if n, m := engine.Containers(t, label), engine.Volumes(t, label); n != 0 || m != 0 {
+						ts.Fatalf("%d containers and %d volumes of %s are left", n, m, args[0])
+					}
+				},
+			},
+		})
+	})
+}
