@@ -12,7 +12,7 @@ import (
 func SplitArgs(text string) ([]string, error) {
 	var args []string
 	var current strings.Builder
-	var open rune // the quote that is open, or 0
+	var open byte // the quote that is open, or 0
 	escaped := false
 	end := func() {
 		if current.Len() > 0 {
@@ -20,13 +20,13 @@ func SplitArgs(text string) ([]string, error) {
 			current.Reset()
 		}
 	}
-	for _, c := range text {
+	for _, c := range []byte(text) { // what matters is ASCII
 		quote := c == '"' || c == '\''
 		switch {
 		case quote && (open == 0 || c == open):
 			switch {
 			case escaped:
-				current.WriteRune(c)
+				current.WriteByte(c)
 				escaped = false
 			case open == 0:
 				open = c
@@ -36,7 +36,7 @@ func SplitArgs(text string) ([]string, error) {
 		case c == ' ' && open == 0:
 			end() // a backslash before it still keeps a quote after it
 		default:
-			current.WriteRune(c)
+			current.WriteByte(c)
 			escaped = c == '\\'
 		}
 	}

@@ -58,12 +58,13 @@ func readOutput(r io.Reader, dir string, limit int64) (*output, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, name, _ := strings.Cut(path.Clean(header.Name), "/") // without the directory's own name
+		clean := path.Clean(header.Name)
+		if !filepath.IsLocal(clean) {
+			return nil, fmt.Errorf("the engine's archive has a path outside of itself: %q", header.Name)
+		}
+		_, name, _ := strings.Cut(clean, "/") // without the directory's own name
 		if name == "" {
 			continue
-		}
-		if !filepath.IsLocal(name) {
-			return nil, fmt.Errorf("the engine's archive has a path outside of itself: %q", header.Name)
 		}
 		if header.Typeflag != tar.TypeDir {
 			o.files++
