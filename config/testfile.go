@@ -79,8 +79,8 @@ var (
 		Attributes: []hcl.AttributeSchema{{Name: "command"}, {Name: "expect_failures"}},
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "variables"}, {Type: "assert"}, {Type: "plan_options"}, {Type: "override_data"}},
 	}
-	planOptionsSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "mode"}, {Name: "refresh"}, {Name: "replace"}, {Name: "target"}}}
-	dataOverrideSchema    = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "target", Required: true}, {Name: "values", Required: true}}}
+	planOptionsSchema  = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "mode"}, {Name: "refresh"}, {Name: "replace"}, {Name: "target"}}}
+	dataOverrideSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "target", Required: true}, {Name: "values", Required: true}}}
 )
 
 // LoadTests reads the test files of the configuration's directory and of its subdirectory testDir, sorted by name. It adds
@@ -439,4 +439,10 @@ func (v *Evaluation) OutputObject() cty.Value {
 		}
 	}
 	return cty.ObjectVal(values)
+}
+
+// IsConditionFailure reports whether a diagnostic is about a condition of the author's that doesn't hold.
+func IsConditionFailure(d *hcl.Diagnostic) bool {
+	_, validation := hcl.DiagnosticExtra[FailedValidation](d)
+	return validation || slices.Contains(slices.Collect(maps.Values(conditionSummaries)), d.Summary)
 }

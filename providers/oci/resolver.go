@@ -111,6 +111,10 @@ type request struct{ reference, platform string }
 func NewResolver() *Resolver {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = 20 * time.Second
+	return resolverOver(t)
+}
+
+func resolverOver(t http.RoundTripper) *Resolver {
 	return &Resolver{
 		backoff:   remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Jitter: 0.2, Steps: 4},
 		timeout:   90 * time.Second,

@@ -89,6 +89,7 @@ func (a Account) MarshalJSON() ([]byte, error) {
 // Network is a running network.
 type Network struct {
 	info   Info
+	chain  *chain
 	closes []func() error // in reverse order
 }
 
@@ -127,6 +128,7 @@ func (n *Network) start(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	n.chain = chain
 	n.closes = append(n.closes, chain.close)
 	if err := chain.setup(ctx, opts.Contracts); err != nil {
 		return err
