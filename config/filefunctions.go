@@ -1,10 +1,15 @@
 package config
 
 import (
+	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"hash"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,11 +83,10 @@ func fileFunctions(dir string) map[string]function.Function {
 			b, err := readFile(dir, path)
 			return base64.StdEncoding.EncodeToString(b), err
 		}),
-		"filesha256": textFunc(func(path string) (string, error) {
-			b, err := readFile(dir, path)
-			sum := sha256.Sum256(b)
-			return hex.EncodeToString(sum[:]), err
-		}),
+		"filemd5": fileHash(dir, md5.New, hex.EncodeToString), "filesha1": fileHash(dir, sha1.New, hex.EncodeToString),
+		"filesha256": fileHash(dir, sha256.New, hex.EncodeToString), "filesha512": fileHash(dir, sha512.New, hex.EncodeToString),
+		"filebase64sha256": fileHash(dir, sha256.New, base64.StdEncoding.EncodeToString),
+		"filebase64sha512": fileHash(dir, sha512.New, base64.StdEncoding.EncodeToString),
 		"fileexists": function.New(&function.Spec{
 			Params: []function.Parameter{{Name: "path", Type: cty.String}},
 			Type:   function.StaticReturnType(cty.Bool),
@@ -96,6 +100,16 @@ func fileFunctions(dir string) map[string]function.Function {
 		}),
 		"fileset": fileSetFunc(dir),
 	}
+}
+
+// fileHash makes a function from a file's name to the hash of its bytes.
+func fileHash(dir string, algorithm func() hash.Hash, encode func([]byte) string) function.Function {
+	return textFunc(func(path string) (string, error) {
+		b, err := readFile(dir, path)
+		h := algorithm()
+		h.Write(b)
+		return encode(h.Sum(nil)), err
+	})
 }
 
 // fileSetFunc lists the files under a directory that match a pattern, relative to it; "**" stands for directories.
@@ -124,44 +138,63 @@ func fileSetFunc(dir string) function.Function {
 	})
 }
 
-// templateFileFunc fills a template with variables. The template may use all other functions.
+func unknownFile(path string, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return function.NewArgErrorf(0, "there is no file %q; paths are relative to the configuration's directory", path)
+	}
+	return function.NewArgError(0, fmt.Errorf("cannot read %q: %w", path, err))
+}
+
+// templateFileFunc fills a file with variables. The template may use all functions but those of templates.
 func templateFileFunc(dir string, inner map[string]function.Function) function.Function {
-	render := func(args []cty.Value) (cty.Value, error) {
-		path := args[0].AsString()
-		src, err := readFile(dir, path)
+	return templateFunc("path", func(arg, vars cty.Value) (cty.Value, error) {
+		src, err := readFile(dir, arg.AsString())
 		if err != nil {
 			return cty.DynamicVal, err
 		}
-		ty := args[1].Type()
-		if !ty.IsObjectType() && !ty.IsMapType() {
-			return cty.DynamicVal, function.NewArgErrorf(1, "must be an object or map of the template's variables")
-		}
-		expr, diags := hclsyntax.ParseTemplate(src, path, hcl.InitialPos)
-		if diags.HasErrors() {
-			return cty.DynamicVal, function.NewArgError(0, diags)
-		}
-		variables := args[1].AsValueMap()
-		for _, t := range expr.Variables() {
-			if _, ok := variables[t.RootName()]; !ok {
-				return cty.DynamicVal, function.NewArgErrorf(1, "has no %q, which %s needs at line %d; it has: %s",
-					t.RootName(), path, t.SourceRange().Start.Line, strings.Join(keysOf(variables), ", "))
-			}
-		}
-		v, diags := expr.Value(&hcl.EvalContext{Variables: variables, Functions: inner})
-		if diags.HasErrors() {
-			return cty.DynamicVal, function.NewArgError(0, diags)
-		}
-		return v, nil
-	}
+		return render(src, arg.AsString(), vars, inner)
+	})
+}
+
+// templateStringFunc fills a text with variables, as templateFileFunc does with a file.
+func templateStringFunc(inner map[string]function.Function) function.Function {
+	return templateFunc("template", func(arg, vars cty.Value) (cty.Value, error) {
+		return render([]byte(arg.AsString()), "the template", vars, inner)
+	})
+}
+
+func templateFunc(param string, fill func(arg, vars cty.Value) (cty.Value, error)) function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "path", Type: cty.String}, {Name: "vars", Type: cty.DynamicPseudoType}},
+		Params: []function.Parameter{{Name: param, Type: cty.String}, {Name: "vars", Type: cty.DynamicPseudoType}},
 		Type: func(args []cty.Value) (cty.Type, error) {
 			if !args[0].IsKnown() || !args[1].IsKnown() {
 				return cty.DynamicPseudoType, nil
 			}
-			v, err := render(args)
+			v, err := fill(args[0], args[1])
 			return v.Type(), err
 		},
-		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return render(args) },
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return fill(args[0], args[1]) },
 	})
+}
+
+func render(src []byte, name string, vars cty.Value, inner map[string]function.Function) (cty.Value, error) {
+	if ty := vars.Type(); !ty.IsObjectType() && !ty.IsMapType() {
+		return cty.DynamicVal, function.NewArgErrorf(1, "must be an object or map of the template's variables")
+	}
+	expr, diags := hclsyntax.ParseTemplate(src, name, hcl.InitialPos)
+	if diags.HasErrors() {
+		return cty.DynamicVal, function.NewArgError(0, diags)
+	}
+	variables := vars.AsValueMap()
+	for _, t := range expr.Variables() {
+		if _, ok := variables[t.RootName()]; !ok {
+			return cty.DynamicVal, function.NewArgErrorf(1, "has no %q, which %s needs at line %d; it has: %s",
+				t.RootName(), name, t.SourceRange().Start.Line, strings.Join(keysOf(variables), ", "))
+		}
+	}
+	v, diags := expr.Value(&hcl.EvalContext{Variables: variables, Functions: inner})
+	if diags.HasErrors() {
+		return cty.DynamicVal, function.NewArgError(0, diags)
+	}
+	return v, nil
 }

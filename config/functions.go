@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash"
 	"maps"
 	"math/big"
@@ -17,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
@@ -28,8 +28,21 @@ import (
 )
 
 // Functions of the language: Terraform's pure ones under Terraform's names, with the same results, but for pow, which is
-// exact for whole numbers. There is none whose result changes from one call to the next (timestamp, uuid, bcrypt): a plan
-// made twice from the same files must be the same. Files are relative to the configuration's directory.
+// exact for whole numbers. There is none whose result changes from one call to the next (see impure): a plan made twice from
+// the same files must be the same. Files are relative to the configuration's directory.
+
+// Functions is every function of the language by name, extra included: those that have to do with files are relative to dir.
+func Functions(dir string, extra map[string]function.Function) map[string]function.Function {
+	return functions(dir, extra)
+}
+
+// impure are functions of Terraform that would make a plan differ from itself, with what to do instead.
+var impure = map[string]string{
+	"timestamp":     "Give the time in a variable: --var \"now=$(date -u +%Y-%m-%dT%H:%M:%SZ)\"",
+	"plantimestamp": "Give the time in a variable: --var \"now=$(date -u +%Y-%m-%dT%H:%M:%SZ)\"",
+	"uuid":          "Write the value down, or make one of what it depends on: sha256(...)",
+	"bcrypt":        "Give the hash in a variable.",
+}
 
 // baseContext has what every expression may use.
 func baseContext(dir string, extra map[string]function.Function) *hcl.EvalContext {
@@ -60,7 +73,7 @@ func functions(dir string, extra map[string]function.Function) map[string]functi
 		"alltrue": boolsFunc(true), "anytrue": boolsFunc(false), "chunklist": stdlib.ChunklistFunc, "coalesce": coalesceFunc,
 		"coalescelist": stdlib.CoalesceListFunc, "compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc,
 		"distinct": stdlib.DistinctFunc, "element": stdlib.ElementFunc, "flatten": stdlib.FlattenFunc, "index": indexFunc,
-		"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "merge": stdlib.MergeFunc, "one": oneFunc,
+		"keys": stdlib.KeysFunc, "length": lengthFunc, "lookup": lookupFunc, "matchkeys": matchKeysFunc, "merge": stdlib.MergeFunc, "one": oneFunc,
 		"range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc, "setintersection": stdlib.SetIntersectionFunc,
 		"setproduct": stdlib.SetProductFunc, "setsubtract": stdlib.SetSubtractFunc, "setunion": stdlib.SetUnionFunc,
 		"slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "transpose": transposeFunc, "values": stdlib.ValuesFunc, "zipmap": stdlib.ZipmapFunc,
@@ -68,12 +81,13 @@ func functions(dir string, extra map[string]function.Function) map[string]functi
 		"base64decode": textFunc(decodeBase64), "base64encode": textFunc(encodeBase64), "csvdecode": stdlib.CSVDecodeFunc,
 		"jsondecode": stdlib.JSONDecodeFunc, "jsonencode": stdlib.JSONEncodeFunc, "yamldecode": yaml.YAMLDecodeFunc,
 		"yamlencode": yaml.YAMLEncodeFunc, "urlencode": textFunc(func(s string) (string, error) { return url.QueryEscape(s), nil }),
+		"urldecode": textFunc(url.QueryUnescape), "base64gzip": textFunc(encodeGzip), "base64gunzip": textFunc(decodeGzip),
 
 		"md5": hashFunc(md5.New, hex.EncodeToString), "sha1": hashFunc(sha1.New, hex.EncodeToString),
 		"sha256": hashFunc(sha256.New, hex.EncodeToString), "sha512": hashFunc(sha512.New, hex.EncodeToString),
 		"base64sha256": hashFunc(sha256.New, base64.StdEncoding.EncodeToString), "base64sha512": hashFunc(sha512.New, base64.StdEncoding.EncodeToString),
 
-		"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc,
+		"formatdate": stdlib.FormatDateFunc, "timeadd": stdlib.TimeAddFunc, "timecmp": timeCompareFunc,
 
 		"can": tryfunc.CanFunc, "try": tryfunc.TryFunc,
 		"tobool": stdlib.MakeToFunc(cty.Bool), "tonumber": stdlib.MakeToFunc(cty.Number), "tostring": stdlib.MakeToFunc(cty.String),
@@ -85,7 +99,16 @@ func functions(dir string, extra map[string]function.Function) map[string]functi
 	}
 	maps.Copy(all, fileFunctions(dir))
 	maps.Copy(all, extra)
-	all["templatefile"] = templateFileFunc(dir, maps.Clone(all))
+	inner := maps.Clone(all)
+	all["templatefile"], all["templatestring"] = templateFileFunc(dir, inner), templateStringFunc(inner)
+	for name, doc := range functionDocs {
+		f := all[name]
+		params := make([]string, len(f.Params()))
+		if f.VarParam() != nil {
+			params = append(params, "")
+		}
+		all[name] = f.WithNewDescriptions(doc, params)
+	}
 	return all
 }
 
@@ -110,16 +133,6 @@ func hashFunc(algorithm func() hash.Hash, encode func([]byte) string) function.F
 		h.Write([]byte(s))
 		return encode(h.Sum(nil)), nil
 	})
-}
-
-func encodeBase64(s string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(s)), nil }
-
-func decodeBase64(s string) (string, error) {
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		return "", errors.New("not Base64 of the standard alphabet with padding")
-	}
-	return validText(b)
 }
 
 func testFunc(f func(s, part string) bool) function.Function {
@@ -349,6 +362,59 @@ var oneFunc = function.New(&function.Spec{
 	},
 })
 
+// matchKeysFunc is the values whose keys, in the same places, are among those searched for.
+var matchKeysFunc = function.New(&function.Spec{
+	Params: []function.Parameter{
+		{Name: "values", Type: cty.List(cty.DynamicPseudoType)}, {Name: "keys", Type: cty.List(cty.DynamicPseudoType)},
+		{Name: "searchset", Type: cty.List(cty.DynamicPseudoType)},
+	},
+	Type: func(args []cty.Value) (cty.Type, error) {
+		if ty, _ := convert.UnifyUnsafe([]cty.Type{args[1].Type(), args[2].Type()}); ty == cty.NilType {
+			return cty.NilType, function.NewArgErrorf(2, "must have elements of the type that the keys have")
+		}
+		return args[0].Type(), nil
+	},
+	Impl: func(args []cty.Value, ty cty.Type) (cty.Value, error) {
+		if args[0].LengthInt() != args[1].LengthInt() {
+			return cty.UnknownVal(ty), function.NewArgErrorf(1, "must have as many elements as values has")
+		}
+		var found []cty.Value
+		keys, wanted := args[1].AsValueSlice(), args[2].AsValueSlice()
+		for i, v := range args[0].AsValueSlice() {
+			for _, w := range wanted {
+				same, err := stdlib.Equal(keys[i], w)
+				if err != nil || !same.IsKnown() {
+					return cty.UnknownVal(ty), err
+				}
+				if same.True() {
+					found = append(found, v)
+					break
+				}
+			}
+		}
+		if len(found) == 0 {
+			return cty.ListValEmpty(ty.ElementType()), nil
+		}
+		return cty.ListVal(found), nil
+	},
+})
+
+// timeCompareFunc is -1, 0 or 1 as the first time is before, at or after the second.
+var timeCompareFunc = function.New(&function.Spec{
+	Params: []function.Parameter{{Name: "a", Type: cty.String}, {Name: "b", Type: cty.String}},
+	Type:   function.StaticReturnType(cty.Number),
+	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+		var times [2]time.Time
+		for i := range times {
+			var err error
+			if times[i], err = time.Parse(time.RFC3339, args[i].AsString()); err != nil {
+				return cty.UnknownVal(cty.Number), function.NewArgErrorf(i, "must be a time such as 2006-01-02T15:04:05Z")
+			}
+		}
+		return cty.NumberIntVal(int64(times[0].Compare(times[1]))), nil
+	},
+})
+
 // transposeFunc turns a map of lists of keys into the map from each of these to its keys, sorted.
 var transposeFunc = function.New(&function.Spec{
 	Params: []function.Parameter{{Name: "map", Type: cty.Map(cty.List(cty.String))}},
@@ -381,10 +447,3 @@ var transposeFunc = function.New(&function.Spec{
 		return cty.MapVal(out), nil
 	},
 })
-
-func unknownFile(path string, err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return function.NewArgErrorf(0, "there is no file %q; paths are relative to the configuration's directory", path)
-	}
-	return function.NewArgError(0, fmt.Errorf("cannot read %q: %w", path, err))
-}

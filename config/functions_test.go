@@ -42,16 +42,22 @@ func TestFunctions(t *testing.T) {
 		`[startswith("ab", "a"), endswith("ab", "a"), strcontains("abc", "b")]`:                                                                     `[true false true]`,
 		`regexall("[a-z]", "a1b")`: `["a" "b"]`,
 		`formatlist("%s!", ["a"])`: `["a!"]`,
-		`[alltrue([true, "true"]), alltrue([]), alltrue([true, null]), anytrue([false, true]), anytrue([])]`:                     `[true true false true false]`,
-		`[chunklist([1, 2, 3], 2), coalesce("", null, "a"), coalescelist([], [1]), compact(["", "a"])]`:                          `[[[1 2] [3]] "a" [1] ["a"]]`,
-		`[concat([1], [2]), contains(["a"], "a"), distinct([1, 1]), element([1, 2], 3), flatten([[1], [[2]]])]`:                  `[[1 2] true [1] 2 [1 2]]`,
-		`[index(["a", "b"], "b"), keys({ b = 1, a = 2 }), length("héé"), length([1]), length({ a = 1 })]`:                        `[1 ["a" "b"] 3 1 1]`,
-		`[lookup({ a = 1 }, "a"), lookup({ a = 1 }, "b", 2), merge({ a = 1 }, { b = 2 }), one([]), one(["x"])]`:                  `[1 2 {a=1 b=2} null "x"]`,
-		`[range(3), reverse([1, 2]), slice([1, 2, 3], 1, 2), sort(["b", "a"]), values({ a = 1 }), zipmap(["a"], [1])]`:           `[[0 1 2] [2 1] [2] ["a" "b"] [1] {a=1}]`,
-		`[setintersection(["a", "b"], ["b"]), setsubtract(["a", "b"], ["b"]), setunion(["a"], ["b"]), setproduct(["a"], ["b"])]`: `[["b"] ["a"] ["a" "b"] [["a" "b"]]]`,
-		`transpose({ a = ["x", "y"], b = ["x"] })`:                                                                               `{x=["a" "b"] y=["a"]}`,
-		`[base64encode("a"), base64decode("YQ=="), urlencode("a b"), jsonencode({ a = 1 }), csvdecode("a\n1")[0].a]`:             `["YQ==" "a" "a+b" "{\"a\":1}" "1"]`,
-		`[yamldecode("a: [1]").a[0], yamlencode({ a = 1 }), jsondecode("[true]")[0]]`:                                            `[1 "\"a\": 1\n" true]`,
+		`[alltrue([true, "true"]), alltrue([]), alltrue([true, null]), anytrue([false, true]), anytrue([])]`:                      `[true true false true false]`,
+		`[chunklist([1, 2, 3], 2), coalesce("", null, "a"), coalescelist([], [1]), compact(["", "a"])]`:                           `[[[1 2] [3]] "a" [1] ["a"]]`,
+		`[concat([1], [2]), contains(["a"], "a"), distinct([1, 1]), element([1, 2], 3), flatten([[1], [[2]]])]`:                   `[[1 2] true [1] 2 [1 2]]`,
+		`[index(["a", "b"], "b"), keys({ b = 1, a = 2 }), length("héé"), length([1]), length({ a = 1 })]`:                         `[1 ["a" "b"] 3 1 1]`,
+		`[lookup({ a = 1 }, "a"), lookup({ a = 1 }, "b", 2), merge({ a = 1 }, { b = 2 }), one([]), one(["x"])]`:                   `[1 2 {a=1 b=2} null "x"]`,
+		`[range(3), reverse([1, 2]), slice([1, 2, 3], 1, 2), sort(["b", "a"]), values({ a = 1 }), zipmap(["a"], [1])]`:            `[[0 1 2] [2 1] [2] ["a" "b"] [1] {a=1}]`,
+		`[setintersection(["a", "b"], ["b"]), setsubtract(["a", "b"], ["b"]), setunion(["a"], ["b"]), setproduct(["a"], ["b"])]`:  `[["b"] ["a"] ["a" "b"] [["a" "b"]]]`,
+		`transpose({ a = ["x", "y"], b = ["x"] })`:                                                                                `{x=["a" "b"] y=["a"]}`,
+		`[base64encode("a"), base64decode("YQ=="), urlencode("a b"), jsonencode({ a = 1 }), csvdecode("a\n1")[0].a]`:              `["YQ==" "a" "a+b" "{\"a\":1}" "1"]`,
+		`[yamldecode("a: [1]").a[0], yamlencode({ a = 1 }), jsondecode("[true]")[0]]`:                                             `[1 "\"a\": 1\n" true]`,
+		`[base64gunzip(base64gzip("a")), urldecode("a+b%21")]`:                                                                    `["a" "a b!"]`,
+		`[matchkeys(["a", "b", "c"], [1, 2, 1], [1]), matchkeys(["a"], ["x"], [])]`:                                               `[["a" "c"] []]`,
+		`[timecmp("2024-02-03T00:00:00Z", "2024-02-03T01:00:00+01:00"), timecmp("2024-02-03T00:00:00Z", "2024-02-04T00:00:00Z")]`: `[0 -1]`,
+		`templatestring("$${upper(n)}-%%{ if yes }1%%{ endif }", { n = "a", yes = true })`:                                        `"A-1"`,
+		`[filemd5("a.txt") == md5("hello"), filesha1("a.txt") == sha1("hello"), filesha512("a.txt") == sha512("hello")]`:          `[true true true]`,
+		`[filebase64sha256("a.txt") == base64sha256("hello"), filebase64sha512("a.txt") == base64sha512("hello")]`:                `[true true]`,
 		`[md5("a"), sha1("a")]`:            `["0cc175b9c0f1b6a831c399e269772661" "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"]`,
 		`[sha256("a"), base64sha256("a")]`: `["ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb" "ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs="]`,
 		`substr(sha512("a"), 0, 8)`:        `"1f40fc92"`,
@@ -90,8 +96,15 @@ func TestFunctions(t *testing.T) {
 		`lookup({ a = 1 }, "b")`:           `there is no default`,
 		`index([1], 2)`:                    `is not in the list`,
 		`coalesce("", null)`:               `all arguments are null or empty text`,
-		`timestamp()`:                      `There is no function named "timestamp"`,
-		`uuid()`:                           `There is no function named "uuid"`,
+		`timestamp()`:                      `a plan made twice from the same files must be the same. Give the time in a variable`,
+		`[for x in [1] : plantimestamp()]`: `There is no function named "plantimestamp"`,
+		`uuid()`:                           `Its result would change from plan to plan`,
+		`can(bcrypt("a"))`:                 `Give the hash in a variable`,
+		`provider::iexec::rlc("1")`:        `called by their own names: rlc(...)`,
+		`timecmp("now", "then")`:           `must be a time such as 2006-01-02T15:04:05Z`,
+		`matchkeys(["a"], [], [])`:         `as many elements as values has`,
+		`base64gunzip("YQ==")`:             `not compressed with gzip`,
+		`templatestring("$${a}", {})`:      `has no "a", which the template needs at line 1`,
 		`base64decode("?")`:                `not Base64`,
 		`each.key`:                         `each is known only inside`,
 		`var.x`:                            `There is no variable "x"`,
@@ -114,5 +127,14 @@ func TestEvalSeesEvaluatedValues(t *testing.T) {
 	empty := &config.Evaluation{}
 	if _, diags := empty.Eval([]byte("1"), "<console>"); !diags.HasErrors() {
 		t.Error("an empty evaluation must be refused")
+	}
+}
+
+// Every function says what it is for: the reference and editors show it.
+func TestFunctionsAreDocumented(t *testing.T) {
+	for name, f := range config.Functions(".", nil) {
+		if f.Description() == "" {
+			t.Errorf("%s has no description", name)
+		}
 	}
 }

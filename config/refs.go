@@ -64,6 +64,8 @@ func (f *finder) Enter(n hclsyntax.Node) hcl.Diagnostics {
 			}
 			f.indexed[source] = n
 		}
+	case *hclsyntax.FunctionCallExpr:
+		f.function(n)
 	case *hclsyntax.ScopeTraversalExpr:
 		if !f.isLocal(n.Traversal.RootName()) {
 			f.reference(n.Traversal, f.indexed[n])
@@ -78,6 +80,23 @@ func (f *finder) Exit(n hclsyntax.Node) hcl.Diagnostics {
 		f.locals = f.locals[:len(f.locals)-1]
 	}
 	return nil
+}
+
+// function checks the name of a function that is called.
+func (f *finder) function(call *hclsyntax.FunctionCallExpr) {
+	if _, ok := f.config.scope.Functions[call.Name]; ok {
+		return
+	}
+	why, hint := "", DidYouMean(call.Name, keysOf(f.config.scope.Functions))
+	if instead := impure[call.Name]; instead != "" {
+		why, hint = " Its result would change from plan to plan, but a plan made twice from the same files must be the same.", " "+instead
+	}
+	if at := strings.LastIndex(call.Name, "::"); at > 0 {
+		hint = fmt.Sprintf(" Functions of providers are called by their own names: %s(...)", call.Name[at+2:])
+	}
+	d := failure(call.NameRange.Ptr(), "Call to unknown function", "There is no function named %q.%s%s", call.Name, why, hint)
+	d.Context = call.Range().Ptr()
+	f.diags = append(f.diags, d)
 }
 
 func (f *finder) isLocal(name string) bool {

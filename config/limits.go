@@ -1,0 +1,3 @@
+package config
+
+const maxText = 64 << 20 // bytes of a text
