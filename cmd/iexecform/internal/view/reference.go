@@ -11,6 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 
+	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -114,18 +115,28 @@ func defaultText(a schema.Attr) string {
 	return a.Default.AsBigFloat().Text('f', -1)
 }
 
-func functionsPage(functions map[string]function.Function) string {
+func functionsPage(added map[string]function.Function) string {
 	var out strings.Builder
-	out.WriteString("# Functions\n\nBesides the functions that Terraform's users know, the providers add:\n\n")
+	out.WriteString("# Functions\n\nThe functions that have to do with files take paths relative to the configuration's directory. Functions whose result changes from " +
+		"one call to the next, such as timestamp and uuid, are not there: a plan made twice from the same files must be the same.\n\n## For iExec\n\n")
+	functionList(&out, added)
+	out.WriteString("\n## Of the language\n\nThese are Terraform's, under the same names.\n\n")
+	functionList(&out, config.Functions(".", nil))
+	return out.String()
+}
+
+func functionList(out *strings.Builder, functions map[string]function.Function) {
 	for _, name := range slices.Sorted(maps.Keys(functions)) {
 		f := functions[name]
 		var params []string
 		for _, p := range f.Params() {
 			params = append(params, p.Name)
 		}
-		fmt.Fprintf(&out, "- `%s(%s)`: %s\n", name, strings.Join(params, ", "), f.Description())
+		if p := f.VarParam(); p != nil {
+			params = append(params, p.Name+"…")
+		}
+		fmt.Fprintf(out, "- `%s(%s)`: %s\n", name, strings.Join(params, ", "), f.Description())
 	}
-	return out.String()
 }
 
 func commandsPage(root *cobra.Command) string {
