@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -58,5 +59,25 @@ func TestTry(t *testing.T) {
 				},
 			},
 		})
+	})
+	t.Run("interrupt", func(t *testing.T) {
+		t.Setenv("DOCKER_HOST", engine.Host)
+		image := engine.Import(t, enginetest.Image{Files: map[string]string{"app": "#!/bin/sh\nsleep 1000"}, Changes: []string{`ENTRYPOINT ["/app"]`}})
+		label := trial.Label + "=" + image
+		begun := engine.Starts(t, label)
+		s := start(t, newSlow(), strings.NewReader(""))
+		go func() {
+			select {
+			case <-begun:
+				s.signals <- os.Interrupt
+			case <-t.Context().Done():
+			}
+		}()
+		if code := s.do("try", image); code != exitError || !strings.Contains(s.err.String(), "Interrupt received: the trial ends.") || !strings.Contains(s.err.String(), "was interrupted") {
+			t.Errorf("exit code %d, %s", code, s.err)
+		}
+		if n, m := engine.Containers(t, label), engine.Volumes(t, label); n != 0 || m != 0 {
+			t.Errorf("%d containers and %d volumes are left", n, m)
+		}
 	})
 }

@@ -177,8 +177,8 @@ func (e tester) passes(t *testing.T) {
 		t.Error("the same trial gives another report:", diff)
 	}
 	b, err := json.Marshal(report)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || strings.Contains(strings.Replace(string(b), `"command":null`, "", 1), "null") {
+		t.Fatalf("a list is null: %v %s", err, b)
 	}
 	var read trial.Report
 	if err := json.Unmarshal(b, &read); err != nil || !cmp.Equal(report, read) {

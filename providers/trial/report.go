@@ -122,7 +122,7 @@ func (r *Report) counted(first, last *output) map[string]bool {
 	return counts
 }
 
-// conclude says whether the trial passed.
+// conclude says whether the trial passed, and makes the report fit for JSON: only Command may be null.
 func (r *Report) conclude(j *job) {
 	r.Passed = len(r.Runs) == j.Runs && !anyFailure(r.Findings)
 	for i := range r.Runs {
@@ -131,10 +131,20 @@ func (r *Report) conclude(j *job) {
 		for k := range run.Findings {
 			run.Findings[k].Text = j.redact(run.Findings[k].Text)
 		}
+		run.Digests, run.Outside, run.Findings = notNil(run.Digests), notNil(run.Outside), notNil(run.Findings)
 	}
 	if r.Passed {
 		r.Digests = r.Runs[0].Digests
 	}
+	r.Digests, r.Runs, r.Differences, r.Findings = notNil(r.Digests), notNil(r.Runs), notNil(r.Differences), notNil(r.Findings)
+}
+
+// notNil is the list, or an empty one.
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // Failures returns what keeps the trial from passing, in order.

@@ -110,6 +110,7 @@ func (e *Engine) Run(ctx context.Context, spec Spec) (_ Report, err error) {
 	}
 	r.Digest, r.ImageID = img.digest, img.id
 	if r.Findings = img.check(j.command); len(r.Findings) > 0 {
+		r.conclude(j)
 		return r, nil
 	}
 	dir, err := os.MkdirTemp("", "iexecform-trial-") // mode 0700
