@@ -9,10 +9,8 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
-	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
-	"github.com/zclconf/go-cty/cty/function"
 
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
@@ -227,32 +225,6 @@ func bigInt(v cty.Value) (*big.Int, error) {
 		return nil, fmt.Errorf("%s is negative", n)
 	}
 	return n, nil
-}
-
-// functions that the provider adds to the language.
-func functions() map[string]function.Function {
-	return map[string]function.Function{
-		"nrlc": function.New(&function.Spec{
-			Description: "nrlc(\"1.5 RLC\") is the amount as an integer of nRLC.",
-			Params:      []function.Parameter{{Name: "amount", Type: cty.String}},
-			Type:        function.StaticReturnType(cty.Number),
-			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-				n, err := poco.ParseAmount(args[0].AsString())
-				if err != nil {
-					return cty.NilVal, function.NewArgError(0, err)
-				}
-				return bigNumber(n), nil
-			},
-		}),
-		"keccak256": function.New(&function.Spec{
-			Description: "keccak256(text) is the Keccak-256 hash of the text's UTF-8 bytes, as 0x hex.",
-			Params:      []function.Parameter{{Name: "text", Type: cty.String}},
-			Type:        function.StaticReturnType(cty.String),
-			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-				return cty.StringVal(crypto.Keccak256Hash([]byte(args[0].AsString())).Hex()), nil
-			},
-		}),
-	}
 }
 
 // object reads attributes of a known value. Null attributes read as zero values.
