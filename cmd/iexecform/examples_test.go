@@ -34,7 +34,7 @@ func TestExamples(t *testing.T) {
 	}
 	seen := 0
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || e.Name() == filepath.Base(ciExamples) { // that has tests of its own
 			continue
 		}
 		seen++

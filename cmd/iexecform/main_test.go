@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
 //	replace A B FILE  replace the text A in a file by B; both may use environment variables
 //	capture NAME      set NAME to the last standard output
+//	atlantis STAGE    run the steps of a stage of examples/ci/atlantis
 //	official NOUN ARGS   run `iexec NOUN ARGS`, the official command line, which must say ok
 func TestScripts(t *testing.T) {
 	network := sync.OnceValue(func() *localnet.Network {
@@ -51,6 +52,10 @@ func TestScripts(t *testing.T) {
 	var accounts atomic.Int32
 	check := checkSchemas(t)
 	programs := sync.OnceValue(func() string { return officialcli.Install(t) })
+	examples, err := filepath.Abs(filepath.Join("..", "..", "examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -60,6 +65,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv(name, value)
 			check(e)
 			e.Setenv("HOME", e.WorkDir+"/home")
+			e.Setenv("EXAMPLES", examples)
 			e.Setenv("XDG_CACHE_HOME", e.WorkDir+"/home/cache")
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o755)
 		},
@@ -79,6 +85,7 @@ func TestScripts(t *testing.T) {
 					ts.Setenv(name, value)
 				}
 			},
+			"atlantis": atlantis,
 			"sent":     sent,
 			"lock":     lock,
 			"unlock":   unlock,
