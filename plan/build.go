@@ -541,7 +541,7 @@ func (b *builder) dependentsFirst(list []addr.Instance) []addr.Instance {
 func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, diags hcl.Diagnostics) {
 	p := b.plan
 	p.Complete = !diags.HasErrors()
-	p.Pending = b.session.Pending()
+	p.Pending, p.Checks = b.session.Pending(), evaluation.Checks
 	p.Changes = make([]Change, 0, len(b.order))
 	from := sources(p.Moves)
 	for _, i := range b.order {
@@ -571,7 +571,6 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	b.orderActions()
 	b.groupActions(ctx)
 	b.review(ctx)
-	p.Checks = evaluation.Checks
 	if b.Mode == Normal {
 		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets) > 0 || !p.Complete)
 	} else if b.Mode == Destroy && len(b.Targets) == 0 {

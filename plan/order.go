@@ -14,6 +14,7 @@ import (
 //     without actions too, and of those that provide what it requires;
 //   - what goes, goes after the objects that depended on it: those that go too, and those that change;
 //   - a late action waits for the same;
+//   - no action of an object is early while a precondition of it can't be told;
 //   - an object that only the state changes for gets one action of the engine's;
 //   - an object that is imported is remembered first.
 //
@@ -34,10 +35,19 @@ func (b *builder) orderActions() {
 
 // completeActions adds the engine's own actions to the proposals.
 func (b *builder) completeActions() {
+	undecided := map[addr.Instance]bool{}
+	for _, c := range b.plan.Checks {
+		undecided[c.Addr] = c.Before
+	}
 	for _, i := range b.order {
 		c := b.proposals[i]
 		if c == nil || b.excluded(i) {
 			continue
+		}
+		if undecided[i] {
+			for n := range c.Actions {
+				c.Actions[n].Early = false
+			}
 		}
 		switch c.Kind {
 		case providers.Adopt:

@@ -52,7 +52,7 @@ func (a *app) applyCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	o.addInputs(flags)
+	o.addInputs(cmd, a)
 	o.addModes(flags)
 	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
 	return cmd
@@ -72,7 +72,7 @@ func (a *app) destroyCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	o.addInputs(flags)
+	o.addInputs(cmd, a)
 	flags.BoolVar(&o.json, "json", false, "print JSON lines")
 	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
 	return cmd
@@ -164,8 +164,7 @@ func (a *app) applyFresh(ctx context.Context, o applyOptions, v applyView) error
 			return err
 		}
 	}
-	evaluate := lateOutputs{config: b.config, inputs: b.inputs, workspace: b.plan.Workspace, session: b.session}
-	return a.perform(ctx, o, v, b.store, apply.Options{Plan: b.plan, State: b.state, Session: b.session, Outputs: evaluate.outputs})
+	return a.perform(ctx, o, v, b.store, apply.Options{Plan: b.plan, State: b.state, Session: b.session, Config: b.config, Inputs: b.inputs})
 }
 
 // approve asks whether to go on.
@@ -243,11 +242,7 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	if err := source.writeOnly(ctx, p, session, a.providers()); err != nil {
 		return err
 	}
-	options := apply.Options{Plan: p, State: loaded, Session: session}
-	if source.config != nil {
-		late := lateOutputs{config: source.config, inputs: source.inputs, workspace: p.Workspace, session: session}
-		options.Outputs = late.outputs
-	}
+	options := apply.Options{Plan: p, State: loaded, Session: session, Config: source.config, Inputs: source.inputs}
 	return a.perform(ctx, o, v, store, options)
 }
 
@@ -270,9 +265,16 @@ func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store st
 					err = errors.Join(err, e)
 				}
 			}
+			if diags := (hcl.Diagnostics)(nil); errors.As(err, &diags) {
+				return &failure{err: err, sources: options.Config.Files()}
+			}
 			return err
 		}
-		outcome.Result = result
+		if outcome.Result = result; len(result.Diagnostics) > 0 {
+			if err := v.Diagnostics(result.Diagnostics, options.Config.Files()); err != nil {
+				return err
+			}
+		}
 	}
 	outcome.Outputs = view.SortedOutputs(outcome.Result.Snapshot)
 	outcome.Links = a.links(options.Session, options.Plan, outcome.Result.Snapshot)

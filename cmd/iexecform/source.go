@@ -12,11 +12,12 @@ import (
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
 )
 
 // planSource is the configuration that a saved plan was made from, for what the plan doesn't hold: sensitive settings of
-// providers, write-only attributes, and outputs that only the actions make known. Its fields are nil when it isn't needed
+// providers, write-only attributes, and outputs and conditions that only the actions make known. Its fields are nil when it isn't needed
 // or isn't there.
 type planSource struct {
 	config *config.Config
@@ -41,6 +42,9 @@ func (a *app) planSource(ctx context.Context, p *plan.Plan, flags inputFlags) (*
 	late := false
 	for _, o := range p.Outputs {
 		late = late || o.After != cty.NilVal && !o.After.IsWhollyKnown()
+	}
+	for _, c := range p.Checks {
+		late = late || c.Status == config.CheckUnknown
 	}
 	s := &planSource{}
 	if secrets == "" && !late {
@@ -69,6 +73,10 @@ func (a *app) planSource(ctx context.Context, p *plan.Plan, flags inputFlags) (*
 		}
 		return nil, fmt.Errorf("a plan file holds no secrets, so they are read from the configuration (%s): %w. "+
 			"Nothing was sent. Apply in the directory of the configuration, or plan again", secrets, s.lost)
+	}
+	if ids := apply.Undecided(p); s.lost != nil && len(ids) > 0 {
+		return nil, fmt.Errorf("the plan has conditions that only apply can tell, on %s, and they are in the configuration: %w. "+
+			"Nothing was sent. Apply in the directory of the configuration, or plan again", strings.Join(ids, ", "), s.lost)
 	}
 	return s, nil
 }
@@ -110,10 +118,14 @@ func (s *planSource) writeOnly(ctx context.Context, p *plan.Plan, session *plan.
 	if len(needed) == 0 {
 		return nil
 	}
-	planned := remembered{session: session, objects: make(map[addr.Instance]cty.Value, len(p.Changes))}
+	objects := make(map[addr.Instance]cty.Value, len(p.Changes))
 	for i := range p.Changes {
-		planned.objects[p.Changes[i].Addr] = p.Changes[i].After
+		objects[p.Changes[i].Addr] = p.Changes[i].After
 	}
+	planned := apply.Remembered{Session: session, Object: func(i addr.Instance) (cty.Value, bool) {
+		v, ok := objects[i]
+		return v, ok
+	}}
 	_, diags := s.config.Evaluate(ctx, config.EvalRequest{
 		Inputs: s.inputs, Workspace: p.Workspace, Targets: needed, Handler: secretValues{planned, registry},
 	})
@@ -125,15 +137,15 @@ func (s *planSource) writeOnly(ctx context.Context, p *plan.Plan, session *plan.
 
 // secretValues is a config.Handler that answers with what was planned, and puts write-only attributes into the session.
 type secretValues struct {
-	remembered
+	apply.Remembered
 	registry providers.Registry
 }
 
 func (v secretValues) Resources(ctx context.Context, instances []config.Instance) []config.Result {
 	for _, in := range instances {
-		v.session.SetWriteOnly(in.Addr, plan.WriteOnly(v.registry.ResourceTable(in.Addr.Resource.Type), in.Value))
+		v.Session.SetWriteOnly(in.Addr, plan.WriteOnly(v.registry.ResourceTable(in.Addr.Resource.Type), in.Value))
 	}
-	return v.remembered.Resources(ctx, instances)
+	return v.Remembered.Resources(ctx, instances)
 }
 
 // providerSettings is a config.Handler that keeps the settings of providers.
@@ -145,66 +157,3 @@ func (s providerSettings) Provider(_ context.Context, p addr.Provider, block con
 }
 func (s providerSettings) Data(context.Context, []config.Instance) []config.Result      { return nil }
 func (s providerSettings) Resources(context.Context, []config.Instance) []config.Result { return nil }
-
-// lateOutputs evaluates outputs after the actions: resources are what the state has, data sources are read again.
-type lateOutputs struct {
-	config    *config.Config
-	inputs    map[string]cty.Value
-	workspace string
-	session   *plan.Session
-}
-
-func (l lateOutputs) outputs(ctx context.Context, objects map[addr.Instance]cty.Value) (map[string]config.OutputValue, error) {
-	evaluation, diags := l.config.Evaluate(ctx, config.EvalRequest{
-		Inputs: l.inputs, Workspace: l.workspace, Handler: remembered{l.session, objects},
-	})
-	if diags.HasErrors() {
-		return nil, &failure{err: diags, sources: l.config.Files()}
-	}
-	return evaluation.Outputs, nil
-}
-
-// remembered is a config.Handler that answers with what the state has.
-type remembered struct {
-	session *plan.Session
-	objects map[addr.Instance]cty.Value
-}
-
-func (r remembered) Provider(context.Context, addr.Provider, config.Block) hcl.Diagnostics {
-	return nil
-}
-
-func (r remembered) Data(ctx context.Context, instances []config.Instance) []config.Result {
-	results := make([]config.Result, len(instances))
-	for i, in := range instances {
-		client, ok := r.session.Client(in.Provider)
-		if !ok {
-			results[i].Diags = lost(in, fmt.Sprintf("Provider %s is not open.", in.Provider))
-			continue
-		}
-		data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
-		if err != nil {
-			results[i].Diags = lost(in, err.Error())
-			continue
-		}
-		results[i].Value = data.Value
-	}
-	return results
-}
-
-func (r remembered) Resources(_ context.Context, instances []config.Instance) []config.Result {
-	results := make([]config.Result, len(instances))
-	for i, in := range instances {
-		value, ok := r.objects[in.Addr]
-		if !ok {
-			results[i].Diags = lost(in, in.Addr.String()+" is neither in the state nor in the plan.")
-			continue
-		}
-		results[i].Value = value
-	}
-	return results
-}
-
-func lost(in config.Instance, detail string) hcl.Diagnostics {
-	return hcl.Diagnostics{in.Diagnostic(hcl.DiagError, "", "Cannot evaluate the configuration again", detail)}
-}

@@ -17,6 +17,7 @@ import (
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/oci"
 	"github.com/iexecform/iexecform/providers/trial"
@@ -231,10 +232,10 @@ func (w *written) Data(ctx context.Context, instances []config.Instance) []confi
 	results := make([]config.Result, len(instances))
 	for i, in := range instances {
 		if err := w.session.Open(ctx, in.Provider, w.settings[in.Provider]); err != nil {
-			results[i].Diags = lost(in, err.Error())
+			results[i].Diags = apply.Lost(in, err.Error())
 			continue
 		}
-		results[i] = remembered{session: w.session}.Data(ctx, instances[i:i+1])[0]
+		results[i] = apply.Remembered{Session: w.session}.Data(ctx, instances[i:i+1])[0]
 	}
 	return results
 }

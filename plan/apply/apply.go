@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
@@ -35,9 +37,10 @@ type Options struct {
 	Providers   providers.Registry
 	Parallelism int         // actions at once; 0 means 16
 	Observe     func(Event) // may be nil; called from several goroutines, one at a time
-	// Outputs evaluates the outputs that the plan could not know; nil when the configuration isn't there. It is given
-	// the objects as they are after the actions.
-	Outputs func(ctx context.Context, objects map[addr.Instance]cty.Value) (map[string]config.OutputValue, error)
+	// Config and Inputs are what the plan was made from, for what it could not know; nil when that isn't there. Then such
+	// outputs keep their old values, and a plan with conditions that only apply can tell is refused.
+	Config *config.Config
+	Inputs map[string]cty.Value
 }
 
 // EventType says what an Event is about.
@@ -70,6 +73,8 @@ type Result struct {
 	Errors                      []ActionError
 	Snapshot                    *state.Snapshot // the state afterwards
 	Changed                     bool            // the state changed
+	Checks                      []config.CheckResult
+	Diagnostics                 hcl.Diagnostics // about conditions that could be told only when all was done
 }
 
 // ActionError is an action that failed or is held.
@@ -126,6 +131,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	if err := CheckFresh(o.Plan, o.State); err != nil {
 		return nil, err
+	}
+	if ids := Undecided(o.Plan); len(ids) > 0 && o.Config == nil {
+		return nil, fmt.Errorf("the plan has conditions that only apply can tell, on %s, and they are in the configuration, which isn't there. Nothing was sent. "+
+			"Apply in the directory of the configuration that the plan was made from, or plan again", strings.Join(ids, ", "))
 	}
 	if err := checkNetworks(ctx, o); err != nil {
 		return nil, err
@@ -221,16 +230,24 @@ type run struct {
 	journal *journal
 	changes map[addr.Instance]*plan.Change
 	left    map[addr.Instance]int // actions of the instance that are not done yet
+	moved   *state.Snapshot       // the state before the run, with the plan's moves
 	result  *Result
 	observe sync.Mutex
 	now     map[addr.Instance]json.RawMessage // attributes of objects that actions have recorded something of
 	mu      sync.Mutex                        // guards left, now and result
+
+	conditions map[addr.Instance]*conditions
+	checking   sync.Mutex // guards conditions and result.Checks
 }
 
 func newRun(o Options) *run {
 	r := &run{
 		Options: o, journal: newJournal(o.Store, o.State.Pending),
-		changes: map[addr.Instance]*plan.Change{}, left: map[addr.Instance]int{}, now: map[addr.Instance]json.RawMessage{}, result: &Result{},
+		changes: map[addr.Instance]*plan.Change{}, left: map[addr.Instance]int{}, now: map[addr.Instance]json.RawMessage{}, result: &Result{Checks: slices.Clone(o.Plan.Checks)},
+		moved: o.State.Snapshot, conditions: undecided(o.Plan),
+	}
+	if moved, err := state.MoveObjects(o.State.Snapshot, o.Plan.Moves); err == nil { // begin tells if not
+		r.moved = moved
 	}
 	for i := range o.Plan.Changes {
 		c := &o.Plan.Changes[i]
@@ -333,7 +350,7 @@ func (r *run) visit(ctx context.Context, nodes []int) []error {
 		actions[n] = &r.Plan.Actions[i]
 		r.tell(Event{Type: Started, Action: actions[n]})
 	}
-	errs := r.do(ctx, actions)
+	errs := r.doChecked(ctx, actions)
 	for n, a := range actions {
 		e := Event{Type: Succeeded, Action: a, Elapsed: time.Since(start), Err: errs[n]}
 		var held *providers.HeldError
@@ -344,6 +361,28 @@ func (r *run) visit(ctx context.Context, nodes []int) []error {
 			e.Type = Failed
 		}
 		r.tell(e)
+	}
+	return errs
+}
+
+// doChecked does actions whose preconditions hold, and looks at their postconditions.
+func (r *run) doChecked(ctx context.Context, actions []*providers.Action) []error {
+	errs := make([]error, len(actions))
+	var ready []*providers.Action
+	var places []int
+	for n, a := range actions {
+		if errs[n] = r.begins(ctx, a); errs[n] == nil {
+			ready, places = append(ready, a), append(places, n)
+		}
+	}
+	if len(ready) == 0 {
+		return errs
+	}
+	for k, err := range r.do(ctx, ready) {
+		if err == nil {
+			err = r.ends(ctx, ready[k])
+		}
+		errs[places[k]] = err
 	}
 	return errs
 }

@@ -11,10 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/zclconf/go-cty/cty"
 
-	"github.com/iexecform/iexecform/config"
-	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
@@ -481,24 +478,11 @@ func TestLateOutputs(t *testing.T) {
 	w := newWorld(t)
 	w.write(things("a") + "output \"token\" {\n  value = fake_thing.a.token\n}\noutput \"id\" {\n  value = fake_thing.a.id\n}\n")
 	m := w.plan()
-	calls := 0
-	late := func(_ context.Context, objects map[addr.Instance]cty.Value) (map[string]config.OutputValue, error) {
-		calls++
-		for i, object := range objects {
-			if i.String() == "fake_thing.a" {
-				return map[string]config.OutputValue{"token": {Value: object.GetAttr("token")}, "id": {Value: cty.StringVal("not asked")}}, nil
-			}
-		}
-		return nil, errors.New("a is missing")
-	}
-	m.options.Outputs = late
+	m.options.Config = m.config
 	w.obey(m)
 	outputs := w.load().Snapshot.Outputs
 	if token := w.cloud.Things()["box/a"].Token; string(outputs["token"].Value) != `"`+token+`"` || string(outputs["id"].Value) != `"box/a"` {
 		t.Errorf("outputs %s, %s", outputs["token"].Value, outputs["id"].Value)
-	}
-	if calls != 1 {
-		t.Errorf("evaluated %d times", calls)
 	}
 	w.settled()
 
@@ -521,7 +505,7 @@ func TestLateOutputs(t *testing.T) {
 		w.write(things("can/a") + "output \"token\" {\n  value = fake_thing.a.token\n}\noutput \"id\" {\n  value = fake_thing.a.id\n}\n")
 		w.faults = failing("create can/a")
 		m := w.plan()
-		m.options.Outputs = late
+		m.options.Config = m.config
 		if result, err := m.run(t.Context()); err != nil || result.Failed != 1 {
 			t.Fatalf("%+v, %v", result, err)
 		}
@@ -533,7 +517,7 @@ func TestLateOutputs(t *testing.T) {
 		}
 		w.faults = fake.Faults{}
 		m = w.plan()
-		m.options.Outputs = late
+		m.options.Config = m.config
 		w.obey(m)
 		w.settled()
 	})
@@ -542,18 +526,17 @@ func TestLateOutputs(t *testing.T) {
 // An output that can't be evaluated loses nothing of what was done.
 func TestLateOutputsFail(t *testing.T) {
 	w := newWorld(t)
-	w.write(things("a") + "output \"token\" {\n  value = fake_thing.a.token\n}\n")
+	w.write(things("a") + "data \"fake_thing\" \"gone\" {\n  id = fake_thing.a.token\n}\noutput \"size\" {\n  value = data.fake_thing.gone.size\n}\n")
 	m := w.plan()
-	m.options.Outputs = func(context.Context, map[addr.Instance]cty.Value) (map[string]config.OutputValue, error) {
-		return nil, errors.New("a data source is gone")
-	}
-	if _, err := m.run(t.Context()); err == nil || !strings.Contains(err.Error(), "a data source is gone") {
+	m.options.Config = m.config
+	if _, err := m.run(t.Context()); err == nil || !strings.Contains(err.Error(), "there is no thing") {
 		t.Errorf("error %v", err)
 	}
 	w.exist("box/a 1")
 	if w.attributes("fake_thing.a")["token"] != w.cloud.Things()["box/a"].Token {
 		t.Errorf("the state lost what was done: %v", w.attributes("fake_thing.a"))
 	}
+	w.cloud.Put(w.cloud.Things()["box/a"].Token, fake.Thing{Kind: "found", Size: 1})
 	w.apply()
 	w.history("create box/a")
 	w.settled()

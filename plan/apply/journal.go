@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/state"
 )
 
@@ -87,6 +88,18 @@ func (j *journal) Note(ctx context.Context, key string, data json.RawMessage) er
 		j.pending = append(j.pending, state.Note{Key: key, Data: data})
 	}
 	return nil
+}
+
+// about returns the records about an object so far.
+func (j *journal) about(i addr.Instance) (records []state.Record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, r := range j.records {
+		if r.Addr != nil && *r.Addr == i {
+			records = append(records, r)
+		}
+	}
+	return records
 }
 
 // unsettled reports whether there are notes that are not settled.

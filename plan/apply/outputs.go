@@ -5,35 +5,37 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
-	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/state"
 )
 
 // setOutputs remembers the plan's outputs. One that the plan could not know is evaluated now; where that is not possible,
-// because an action failed or the configuration isn't there, it keeps its old value, which the next plan shows.
+// because an action failed or the configuration isn't there, it keeps its old value, which the next plan shows. So does one
+// whose precondition doesn't hold.
 func (r *run) setOutputs(ctx context.Context, s *state.Snapshot) error {
 	outputs := map[string]state.Output{}
-	var late map[string]config.OutputValue
 	complete := r.result.Failed+r.result.Held+r.result.Skipped == 0
+	var late map[string]config.OutputValue
+	if complete && r.Config != nil && r.hasLate() {
+		evaluation, err := r.late(ctx, s)
+		if err != nil {
+			return err
+		}
+		late = evaluation.Outputs
+	}
 	for _, o := range r.Plan.Outputs {
 		value := o.After
-		if value != cty.NilVal && !value.IsWhollyKnown() && complete && r.Outputs != nil {
-			if late == nil {
-				var err error
-				if late, err = r.lateOutputs(ctx, s); err != nil {
-					return err
-				}
-			}
-			value = late[o.Name].Value
+		if now, ok := late[o.Name]; value != cty.NilVal && !value.IsWhollyKnown() && ok {
+			value = now.Value
 		}
 		old, had := s.Outputs[o.Name]
 		switch {
-		case !complete || value != cty.NilVal && !value.IsWhollyKnown():
+		case !complete || value != cty.NilVal && !value.IsWhollyKnown() || r.failed(o.Name):
 			if had {
 				outputs[o.Name] = old
 			}
@@ -52,16 +54,17 @@ func (r *run) setOutputs(ctx context.Context, s *state.Snapshot) error {
 	return nil
 }
 
-func (r *run) lateOutputs(ctx context.Context, s *state.Snapshot) (map[string]config.OutputValue, error) {
-	objects := map[addr.Instance]cty.Value{}
-	for i, object := range s.Resources {
-		value, err := plan.DecodeObject(r.Providers, i.Resource.Type, object)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", i, err)
-		}
-		objects[i] = value
-	}
-	return r.Outputs(ctx, objects)
+// hasLate reports whether there is something that could not be told before all was done.
+func (r *run) hasLate() bool {
+	return slices.ContainsFunc(r.Plan.Outputs, func(o plan.OutputChange) bool { return o.After != cty.NilVal && !o.After.IsWhollyKnown() }) ||
+		slices.ContainsFunc(r.result.Checks, func(c config.CheckResult) bool { return c.Status == config.CheckUnknown })
+}
+
+// failed reports whether a precondition of an output doesn't hold.
+func (r *run) failed(output string) bool {
+	return slices.ContainsFunc(r.result.Checks, func(c config.CheckResult) bool {
+		return c.Kind == config.CheckOutput && c.Name == output && (c.Status == config.CheckFail || c.Status == config.CheckError)
+	})
 }
 
 // newLineage is a random UUID (RFC 9562, version 4).

@@ -202,6 +202,7 @@ func (f *file) one(ctx context.Context, r *config.TestRun, result *RunResult) {
 func (f *file) apply(ctx context.Context, p *plan.Plan, session *plan.Session, loaded *state.Loaded, v *verdict) error {
 	result, err := apply.Run(ctx, apply.Options{
 		Plan: p, Tool: f.Tool, Store: f.store, State: loaded, Session: session, Providers: f.registry,
+		Config: f.Config, Inputs: f.last.inputs,
 	})
 	if err != nil {
 		return err

@@ -94,6 +94,9 @@ type Made struct {
 	Session *plan.Session
 	Diags   hcl.Diagnostics
 	Loaded  *state.Loaded
+
+	config *config.Config
+	inputs map[string]cty.Value
 }
 
 // TryPlan makes a plan; errors are in Diags.
@@ -115,7 +118,7 @@ func (p *Project) TryPlan() *Made {
 	}
 	made, session, diags := plan.Build(p.t.Context(), o)
 	p.t.Cleanup(func() { _ = session.Close() })
-	return &Made{Plan: made, Session: session, Diags: diags, Loaded: loaded}
+	return &Made{Plan: made, Session: session, Diags: diags, Loaded: loaded, config: cfg, inputs: inputs}
 }
 
 // Plan makes a plan and fails the test on errors.
@@ -132,6 +135,7 @@ func (p *Project) Plan() *Made {
 func (p *Project) TryApply(ctx context.Context, made *Made) (*apply.Result, error) {
 	return apply.Run(ctx, apply.Options{
 		Plan: made.Plan, Store: local.New(p.Dir), State: made.Loaded, Session: made.Session, Providers: p.Providers,
+		Config: made.config, Inputs: made.inputs,
 	})
 }
 

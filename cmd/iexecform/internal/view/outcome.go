@@ -32,7 +32,7 @@ type Link struct {
 // Complete reports whether everything was done.
 func (o *Outcome) Complete() bool {
 	r := o.Result
-	return r.Failed+r.Held+r.Skipped == 0 && !r.Interrupted
+	return r.Failed+r.Held+r.Skipped == 0 && !r.Interrupted && !r.Diagnostics.HasErrors()
 }
 
 // counts adds up what was done. A change counts when all of its actions are done.
@@ -124,6 +124,10 @@ func failedAction(e apply.ActionError) *hcl.Diagnostic {
 	if held := (*providers.HeldError)(nil); errors.As(e.Err, &held) {
 		d.Severity = hcl.DiagWarning
 		d.Summary = fmt.Sprintf("%s: %s is held", e.Action.Addr, e.Action.Kind)
+	}
+	if failed := (*apply.ConditionError)(nil); errors.As(e.Err, &failed) {
+		d.Summary, d.Subject = failed.Diagnostic.Summary, failed.Diagnostic.Subject
+		d.Detail = fmt.Sprintf("%s: %s", e.Action.Addr, failed.Diagnostic.Detail)
 	}
 	return d
 }
