@@ -135,7 +135,7 @@ var table = []Code{
 	{ID: "IXF2005", is: as[*plan.NetworkError](nil), Meaning: "The state, or the plan, belongs to another network than the provider reaches."},
 
 	{ID: "IXF3001", Meaning: "No plan could be made for an object.", Summaries: []string{"Planning failed"}},
-	{ID: "IXF3002", Meaning: "What exists can't be read.", Summaries: []string{"Cannot read a data source", "Cannot read what exists"}},
+	{ID: "IXF3002", Meaning: "What exists can't be read.", Summaries: []string{"Cannot read a data source", "Cannot read the data source", "Cannot read what exists"}},
 	{ID: "IXF3003", Meaning: "A provider can't be used with its settings.", Summaries: []string{"Cannot use the provider"}},
 	{ID: "IXF3004", Meaning: "The state has objects of a provider configuration that is gone.", Summaries: []string{"Provider configuration missing"}},
 	{ID: "IXF3005", Meaning: "Objects depend on each other against the order of their actions.", Summaries: []string{"Contradictory order"}},

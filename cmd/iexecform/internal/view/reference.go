@@ -1,6 +1,7 @@
 package view
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/errcode"
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
@@ -22,7 +24,7 @@ import (
 func Reference(registry providers.Registry, root *cobra.Command) map[string]string {
 	pages := map[string]string{}
 	var index strings.Builder
-	index.WriteString("# Reference\n\nThese pages are made from the program's own tables by `make docs`.\n\n- [Commands](commands.md)\n- [Functions](functions.md)\n- [Lint rules](lint.md)\n")
+	index.WriteString("# Reference\n\nThese pages are made from the program's own tables by `make docs`.\n\n- [Commands](commands.md)\n- [Functions](functions.md)\n- [Diagnostic codes](codes.md)\n- For machines: [providers](providers.json), [functions](functions.json), [JSON Schema of *.hcl.json files](config.schema.json), [of plans, lines and diagnostics](../schemas)\n- [Lint rules](lint.md)\n")
 	page := func(file, title string, t *schema.Table) {
 		pages[file] = tablePage(title, t)
 		fmt.Fprintf(&index, "- [%s](%s)\n", title, file)
@@ -39,6 +41,15 @@ func Reference(registry providers.Registry, root *cobra.Command) map[string]stri
 	}
 	pages["functions.md"] = functionsPage(registry.Functions())
 	pages["lint.md"] = lintPage()
+	pages["codes.md"] = errcode.Page()
+	document := func(name string, print func(*JSON) error) {
+		var out bytes.Buffer
+		_ = print(&JSON{Out: &out}) // a buffer never fails
+		pages[name] = out.String()
+	}
+	document("providers.json", func(j *JSON) error { return j.Schemas(registry) })
+	document("functions.json", func(j *JSON) error { return j.Functions(config.Functions(".", registry.Functions())) })
+	document("config.schema.json", func(j *JSON) error { return j.ConfigSchema(registry) })
 	pages["commands.md"] = commandsPage(root)
 	pages["README.md"] = index.String()
 	return pages
@@ -109,10 +120,7 @@ func defaultText(a schema.Attr) string {
 	if a.Format != nil {
 		return a.Format(a.Default)
 	}
-	if a.Default.Type() == cty.String {
-		return `"` + a.Default.AsString() + `"`
-	}
-	return a.Default.AsBigFloat().Text('f', -1)
+	return valueText(a.Default, "")
 }
 
 func functionsPage(added map[string]function.Function) string {
