@@ -25,8 +25,10 @@ type EvalRequest struct {
 	// UnwrittenOnly limits the evaluation to the provider blocks, to imports without a resource block, and to what these
 	// depend on.
 	UnwrittenOnly bool
-	Handler       Handler
-	Checks        CheckPhase
+	// Expression limits the evaluation to what its text refers to; nil is no limit. What is wrong with it is told by Eval.
+	Expression []byte
+	Handler    Handler
+	Checks     CheckPhase
 	// Import is told of each import, before its instance is handed to the Handler. It may be nil.
 	Import func(Import)
 }

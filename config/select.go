@@ -2,6 +2,7 @@ package config
 
 import (
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
@@ -32,8 +33,14 @@ func (s *selection) hasKey(n *node, key addr.Key) bool {
 
 // selectNodes finds what a request covers. Unknown targets are errors.
 func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
-	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly && !req.UnwrittenOnly, nodes: map[*node]*selected{}, targets: map[*node][]addr.Key{}}
+	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly && !req.UnwrittenOnly && req.Expression == nil, nodes: map[*node]*selected{}, targets: map[*node][]addr.Key{}}
 	if s.whole {
+		return s, nil
+	}
+	if req.Expression != nil {
+		if expr, diags := hclsyntax.ParseExpression(req.Expression, "", hcl.InitialPos); !diags.HasErrors() {
+			s.addRefs(c.find(expr, scope{}).refs, true, addr.Key{})
+		}
 		return s, nil
 	}
 	var diags hcl.Diagnostics
@@ -104,11 +111,16 @@ func (s *selection) add(n *node, key addr.Key, all bool) {
 	for _, in := range n.imported {
 		s.add(in, addr.Key{}, true)
 	}
+	s.addRefs(n.refs, all, key)
+}
+
+// addRefs selects what all instances of a block refer to, or the one with the key.
+func (s *selection) addRefs(refs []ref, all bool, key addr.Key) {
 	var ctx *hcl.EvalContext
 	if !all {
 		ctx = keyContext(&hcl.EvalContext{}, key, cty.DynamicVal)
 	}
-	for _, r := range n.refs {
+	for _, r := range refs {
 		switch {
 		case r.mode == refKey:
 			s.add(r.to, r.key, false)

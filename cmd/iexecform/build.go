@@ -32,9 +32,11 @@ type planOptions struct {
 }
 
 // addInputs adds the flags of every command that makes a plan.
-func (o *planOptions) addInputs(flags *pflag.FlagSet) {
+func (o *planOptions) addInputs(cmd *cobra.Command, a *app) {
+	flags := cmd.Flags()
 	o.inputFlags.add(flags)
 	o.lockFlags.add(flags)
+	a.addState(cmd)
 	flags.StringArrayVar(&o.targets, "target", nil, "plan only the resource `ADDRESS` and what it depends on (repeatable)")
 	flags.StringArrayVar(&o.replace, "replace", nil, "make a new object for the resource `ADDRESS` (repeatable)")
 	flags.Var((*inverted)(&o.noRefresh), "refresh", "look what exists; --refresh=false takes the state's word for it")

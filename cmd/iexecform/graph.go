@@ -38,7 +38,7 @@ func (a *app) graphCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.planFile, "plan", "", "print the actions of the saved plan `FILE`, or of a plan made now")
 	flags.Lookup("plan").NoOptDefVal = planNow
-	o.plan.addInputs(flags)
+	o.plan.addInputs(cmd, a)
 	return cmd
 }
 

@@ -39,7 +39,7 @@ func (a *app) planCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	o.addInputs(flags)
+	o.addInputs(cmd, a)
 	o.addModes(flags)
 	flags.StringVar(&o.out, "out", "", "save the plan to `FILE`, for apply")
 	flags.StringVar(&o.generate, "generate-config-out", "", "write the resources that import blocks lack to the new `FILE`, and plan with them")

@@ -34,6 +34,9 @@ func (h *Human) Outputs(outputs []Output) error {
 // OutputValue prints one output's value as HCL.
 func (h *Human) OutputValue(o Output) error { return h.Print("%s", outputValue(o, "")) }
 
+// Value prints a value as HCL; marked parts of it are sensitive.
+func (h *Human) Value(v cty.Value) error { return h.Print("%s", valueText(v, "")) }
+
 func writeOutputs(b *bytes.Buffer, outputs []Output) {
 	width := 0
 	for _, o := range outputs {

@@ -33,6 +33,8 @@ func attrText(a *schema.Attr, v cty.Value, indent string) string {
 // valueText is a value as HCL, with a remark for what is unknown. Short lists take one line.
 func valueText(v cty.Value, indent string) string {
 	switch {
+	case v.IsMarked():
+		return sensitiveText
 	case v == cty.NilVal || v.IsNull():
 		return "null"
 	case !v.IsKnown():
