@@ -35,19 +35,17 @@ reviewed=$(jq -r .commit "$work/record")
 [[ $reviewed == "$head" ]] || refuse "the plan that was reviewed is of commit $reviewed, but $head was merged. Open a new pull request."
 
 gh run download "$(jq -r .run "$work/record")" --repo "$GITHUB_REPOSITORY" --name iexecform-plan --dir "$work/kept"
-plan=$work/kept/iexecform.plan
-iexecform show --json "$plan" >"$work/kept.json" || refuse "the plan that the run kept can't be read."
+mv "$work/kept/iexecform.plan" "$work/kept.plan"
+iexecform show --json "$work/kept.plan" >"$work/kept.json" || refuse "the plan that the run kept can't be read."
 digest=$(jq -r .iexecform.digest "$work/kept.json")
 [[ $digest == "$(jq -r .digest "$work/record")" ]] || refuse "the plan that the run kept, $digest, is not the one that was reviewed, $(jq -r .digest "$work/record")."
 
-# Whoever opened the pull request made the kept plan, so the merged files must say the same. Prices of gas may differ.
+# Whoever opened the pull request made the kept plan, so the merged files must give the same: changes, actions, settings of the
+# providers, and all else in it. Prices of gas may differ, and with them what is said about funds.
 env -u IEXECFORM_PRIVATE_KEY -u IEXECFORM_WALLET_PASSWORD \
   iexecform --chdir "$DIRECTORY" plan --no-color --input=false --lock-timeout 60s --out "$work/merged.plan" >/dev/null
-iexecform show --json "$work/merged.plan" >"$work/merged.json"
-same='{resource_changes, output_changes, config: .iexecform.config_sha256, serial: .iexecform.serial, preconditions: .iexecform.preconditions,
-  actions: [.iexecform.actions[] | del(.cost)]}'
 for name in kept merged; do
-  jq -S "$same" "$work/$name.json" >"$work/$name.same"
+  jq -S '.plan | del(.actions[].cost, .notices)' "$work/$name.plan" >"$work/$name.same"
 done
 if ! diff -u "$work/kept.same" "$work/merged.same" >"$work/diff"; then
   head -50 "$work/diff" >&2
@@ -58,4 +56,4 @@ if [[ $(jq .applyable "$work/kept.json") != true ]]; then
   echo "The reviewed plan changes nothing."
   exit 0
 fi
-iexecform --chdir "$DIRECTORY" apply --no-color --input=false --lock-timeout 60s "$plan"
+iexecform --chdir "$DIRECTORY" apply --no-color --input=false --lock-timeout 60s "$work/kept.plan"
