@@ -64,7 +64,7 @@ func (l *loader) dynamic(block *hcl.Block, t *schema.Table) (made *hcl.Block, d 
 		return nil, nil, false
 	case 1:
 	default:
-		l.duplicate("the content of dynamic "+typ, content.Blocks[1].DefRange, content.Blocks[0].DefRange)
+		l.duplicate("The content of dynamic "+typ, content.Blocks[1].DefRange, content.Blocks[0].DefRange)
 	}
 	made = &hcl.Block{Type: typ, Body: content.Blocks[0].Body, DefRange: block.DefRange, TypeRange: block.TypeRange}
 	return made, d, d.forEach != nil

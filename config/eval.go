@@ -25,7 +25,11 @@ type evaluator struct {
 	phase   CheckPhase
 	scope   *hcl.EvalContext // functions, path, iexecform
 
-	at      []nodeState                       // by node.index
+	here    *site     // the instance of a module that is being evaluated
+	sites   [][]*site // by module.index
+	byPath  map[addr.Module]*site
+	open    map[*node]bool                    // calls of which not all instances are known (static mode)
+	at      [][]nodeState                     // by node.index and site.index
 	bad     map[addr.Instance]bool            // failed or skipped instances
 	checked map[string]*CheckResult           // by CheckResult.ID
 	data    map[addr.Instance][]addr.Instance // what data instances depend on
@@ -52,6 +56,7 @@ type nodeState struct {
 // pending is the instances of a block on their way to the handler.
 type pending struct {
 	node      *node
+	here      *site
 	keys      []addr.Key  // of the whole expansion
 	values    []cty.Value // by keys; NilVal until known
 	instances []Instance  // those to ask for
@@ -63,16 +68,13 @@ type pending struct {
 func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hcl.Diagnostics) {
 	e := &evaluator{
 		Config: c, handler: req.Handler, known: req.Known, phase: req.Checks, onImport: req.Import,
-		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
+		bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
 	e.result.eval = e
+	e.start(cty.StringVal(req.Workspace))
 	if c.invalid {
 		return e.result, hcl.Diagnostics{failure(nil, "Invalid configuration", "A configuration with errors cannot be evaluated. Correct the errors that were reported when it was loaded.")}
-	}
-	e.scope = c.scope.NewChild()
-	e.scope.Variables = map[string]cty.Value{
-		"iexecform": cty.ObjectVal(map[string]cty.Value{"workspace": cty.StringVal(req.Workspace)}),
 	}
 	if e.sel, e.diags = c.selectNodes(req); e.diags.HasErrors() {
 		return e.result, e.diags
@@ -93,10 +95,10 @@ func (e *evaluator) setInputs(inputs map[string]cty.Value) {
 		v, ok := inputs[name]
 		if !ok {
 			e.diags = append(e.diags, missingVariable(n.variable))
-			e.at[n.index] = nodeState{done: true, failed: true}
+			*e.of(n) = nodeState{done: true, failed: true}
 			continue
 		}
-		e.at[n.index].value = n.variable.mark(v)
+		e.of(n).value = n.variable.mark(v)
 	}
 }
 
@@ -128,7 +130,9 @@ func (e *evaluator) run(ctx context.Context) {
 		}
 	}
 	finish := func(n *node) {
-		e.at[n.index].done = true
+		for i := range e.at[n.index] {
+			e.at[n.index][i].done = true
+		}
 		for _, user := range n.users {
 			if !e.sel.has(user) {
 				continue
@@ -147,7 +151,7 @@ func (e *evaluator) run(ctx context.Context) {
 		case len(inline) > 0:
 			n := inline[0]
 			inline = inline[1:]
-			e.inline(ctx, n)
+			e.everywhere(ctx, n)
 			finish(n)
 		case len(data) > 0:
 			wave := declared(data)
@@ -177,9 +181,9 @@ func declared(nodes []*node) []*node {
 
 // inline evaluates a node that needs no batch.
 func (e *evaluator) inline(ctx context.Context, n *node) {
-	at := &e.at[n.index]
+	at := e.of(n)
 	if n.kind == variableNode {
-		return
+		return // of the root; those of modules: see argument
 	}
 	values := e.context(n)
 	var bad bool
@@ -213,15 +217,17 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 		at.failed = !e.evaluateImport(n, values)
 	case checkNode:
 		e.check(n, values)
+	case validationNode:
+		e.validateArguments(n)
 	}
 }
 
 func (e *evaluator) output(n *node, ctx *hcl.EvalContext) {
-	at := &e.at[n.index]
+	at := e.of(n)
 	if e.broken[n.expr] {
 		return
 	}
-	ok, problems := e.assert(CheckResult{Kind: CheckOutput, Name: n.name, Before: true}, n.asserts, ctx)
+	ok, problems := e.assert(CheckResult{Kind: CheckOutput, Name: n.name, Module: e.here.path, Before: true}, n.asserts, ctx)
 	if e.diags = append(e.diags, problems...); !ok {
 		at.failed = true
 		return
@@ -240,12 +246,18 @@ func (e *evaluator) output(n *node, ctx *hcl.EvalContext) {
 	if at.failed = diags.HasErrors(); at.failed {
 		return
 	}
+	if n.module.parent != nil {
+		if at.value = v; n.output.Sensitive {
+			at.value = v.Mark(sensitiveMark)
+		}
+		return
+	}
 	v, _ = v.UnmarkDeep()
 	e.result.Outputs[n.name] = OutputValue{Value: v, Sensitive: n.output.Sensitive, Description: n.output.Description, DependsOn: at.deps}
 }
 
 func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalContext) {
-	at := &e.at[n.index]
+	at := e.of(n)
 	block := Block{Range: n.rng, body: n.body}
 	if n.body == nil {
 		block.Value = e.providerTable(n.provider).Null()
@@ -278,11 +290,14 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 		batch  []Instance
 	)
 	for _, n := range nodes {
-		if p := e.block(n); p != nil {
-			blocks = append(blocks, p)
-			batch = joined(batch, p.instances)
+		for _, e.here = range e.sites[n.module.index] {
+			if p := e.block(n); p != nil {
+				blocks = append(blocks, p)
+				batch = joined(batch, p.instances)
+			}
 		}
 	}
+	defer e.goHome()
 	var results []Result
 	if len(batch) > 0 && !e.static {
 		results = ask(e.handler, ctx, batch)
@@ -292,7 +307,8 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 		}
 	}
 	for _, p := range blocks { // results is cut along
-		at := &e.at[p.node.index]
+		e.here = p.here
+		at := e.of(p.node)
 		for i, inst := range p.instances {
 			v := inst.Value
 			if e.inspect != nil {
@@ -323,7 +339,7 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 
 // fail marks an instance as one that has no value.
 func (e *evaluator) fail(n *node, i addr.Instance) {
-	e.at[n.index].someBad, e.bad[i] = true, true
+	e.of(n).someBad, e.bad[i] = true, true
 	e.result.Failed = append(e.result.Failed, i)
 }
 
@@ -338,9 +354,9 @@ func (e *evaluator) tell(n *node, diags hcl.Diagnostics) {
 // joined is both lists, without a copy when the first is empty.
 func joined(a, b []Instance) []Instance {
 	if len(a) == 0 {
-		return b
+		return slices.Clip(b)
 	}
-	return append(slices.Clip(a), b...)
+	return append(a, b...)
 }
 
 // value is what references to the block see: an object or tuple when it is expanded. Instances without value are
@@ -388,12 +404,12 @@ func markSensitive(n *node, v cty.Value) cty.Value {
 // block expands a resource or data block and evaluates its instances. It returns nil when the block is skipped or fails
 // as a whole.
 func (e *evaluator) block(n *node) *pending {
-	at := &e.at[n.index]
+	at := e.of(n)
 	if n.body == nil {
 		at.value = cty.DynamicVal // of unknown type: reported by Load
 		return nil
 	}
-	whole := addr.Instance{Resource: n.address}
+	whole := addr.Instance{Resource: e.address(n)}
 	ctx := e.context(n)
 	if e.refsFailed(n.refs) || e.expansionBad(n, ctx) || e.importsFailed(n) {
 		at.failed = true
@@ -414,7 +430,7 @@ func (e *evaluator) block(n *node) *pending {
 		return nil
 	}
 	if x.unknown { // only in static mode: check one instance of unknown key
-		v := n.body.evaluate(x.ctx, n.name, false, true, e.broken)
+		v := n.body.evaluate(x.ctx, whole.String(), false, true, e.broken)
 		e.diags = append(e.diags, v.diags...)
 		at.value = cty.DynamicVal
 		return nil
@@ -434,17 +450,17 @@ const staticInstances = 100
 
 // instances evaluates the selected instances of an expanded block.
 func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pending {
-	at := &e.at[n.index]
-	p := &pending{node: n, keys: x.keys, values: make([]cty.Value, len(x.keys))}
+	at := e.of(n)
+	p, resource := &pending{node: n, here: e.here, keys: x.keys, values: make([]cty.Value, len(x.keys))}, e.address(n)
 	shared, own := splitRefs(n.refs)
 	sharedDeps, sharedBad := e.dependencies(shared, Block{scope: ctx})
 	after := e.explicit(n)
 	ready, places := make([]Instance, 0, len(x.keys)), make([]int, 0, len(x.keys)) // those whose references are there, and where in x.keys
 	for i, key := range x.keys {
-		if !e.sel.hasKey(n, key) {
+		if !e.sel.hasKey(n, e.here.path, key) {
 			continue
 		}
-		inst := Instance{Addr: addr.Instance{Resource: n.address, Key: key}, Provider: n.provider, Check: n.check != nil}
+		inst := Instance{Addr: addr.Instance{Resource: resource, Key: key}, Provider: n.provider, Check: n.check != nil}
 		at.instances = append(at.instances, inst.Addr)
 		inst.Block = Block{Range: n.rng, body: n.body, scope: ctx, key: key, each: x.value(i)}
 		deps, bad := sharedDeps, sharedBad
@@ -503,13 +519,14 @@ func (e *evaluator) explicit(n *node) []addr.Instance {
 // bodies evaluates the bodies of a block's instances, on all processors: they only read.
 func (e *evaluator) bodies(n *node, instances []Instance) []bodyValue {
 	values := make([]bodyValue, len(instances))
+	name := e.address(n).String()
 	workers := min(runtime.GOMAXPROCS(0), len(instances))
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < len(instances); i += workers {
 				inst := instances[i]
-				values[i] = n.body.evaluate(inst.context(), n.name+inst.Addr.Key.String(), false, e.static, e.broken)
+				values[i] = n.body.evaluate(inst.context(), name+inst.Addr.Key.String(), false, e.static, e.broken)
 			}
 		})
 	}
@@ -519,9 +536,13 @@ func (e *evaluator) bodies(n *node, instances []Instance) []bodyValue {
 
 // unknownTargets reports targets with keys that the block doesn't have.
 func (e *evaluator) unknownTargets(n *node, keys []addr.Key) {
-	for _, k := range e.sel.targets[n] {
+	for _, target := range e.sel.targets[n] {
+		if target.Resource.Module != e.here.path {
+			continue
+		}
+		k := target.Key
 		missing := !slices.Contains(keys, k)
-		if missing && e.known != nil && e.known(addr.Instance{Resource: n.address, Key: k}) {
+		if missing && e.known != nil && e.known(target) {
 			continue
 		}
 		if missing {
@@ -542,8 +563,18 @@ func (e *evaluator) contextOf(refs []ref) *hcl.EvalContext {
 		groups[group][name] = v
 	}
 	data := map[string]map[string]cty.Value{}
+	calls := map[*node]map[string]*node{}
 	for _, r := range refs {
-		v := e.at[r.to.index].value
+		if r.to.kind == callNode && calls[r.to] == nil {
+			calls[r.to] = map[string]*node{}
+		}
+		if r.via != nil {
+			if r.to.kind == outputNode {
+				calls[r.via][r.to.name] = r.to // the reference to the call comes first
+			}
+			continue
+		}
+		v := e.of(r.to).value
 		if v == cty.NilVal {
 			v = cty.DynamicVal
 		}
@@ -561,7 +592,10 @@ func (e *evaluator) contextOf(refs []ref) *hcl.EvalContext {
 			data[r.to.address.Type][r.to.address.Name] = v
 		}
 	}
-	ctx := e.scope.NewChild()
+	for call, outputs := range calls {
+		put("module", call.name, e.callValue(call, outputs))
+	}
+	ctx := e.here.scope.NewChild()
 	ctx.Variables = make(map[string]cty.Value, len(groups)+1)
 	for name, values := range groups {
 		ctx.Variables[name] = cty.ObjectVal(values)
@@ -592,7 +626,7 @@ func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnosti
 		return cty.DynamicVal, f.diags
 	}
 	for _, r := range f.refs {
-		if at := e.at[r.to.index]; !at.done || at.failed {
+		if !e.hasValue(r) {
 			f.diags = append(f.diags, failure(r.rng.Ptr(), "No value", "%s has no value, because it was not evaluated or failed.", r.to.id()))
 		}
 	}
@@ -606,22 +640,19 @@ func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnosti
 func (l *loader) checkStatic() {
 	e := l.staticEvaluator(l.broken)
 	e.walkStatic()
-	l.diags = append(l.diags, e.diags...)
+	l.diags = append(l.diags, discreet(l.explain(e.diags))...)
 }
 
 // staticEvaluator is an evaluator in static mode. All variables are unknown.
 func (c *Config) staticEvaluator(broken map[hcl.Expression]bool) *evaluator {
 	e := &evaluator{
 		Config: c, static: true, broken: broken, sel: &selection{whole: true},
-		at: make([]nodeState, len(c.nodes)), bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
+		bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
-	e.scope = c.scope.NewChild()
-	e.scope.Variables = map[string]cty.Value{
-		"iexecform": cty.ObjectVal(map[string]cty.Value{"workspace": cty.UnknownVal(cty.String)}),
-	}
+	e.start(cty.UnknownVal(cty.String))
 	for _, n := range c.variables {
-		e.at[n.index].value = n.variable.mark(cty.UnknownVal(n.variable.Type))
+		e.of(n).value = n.variable.mark(cty.UnknownVal(n.variable.Type))
 	}
 	return e
 }
@@ -632,7 +663,7 @@ func (e *evaluator) walkStatic() {
 		if n.instantiable() {
 			e.wave(context.Background(), []*node{n}, nil)
 		} else {
-			e.inline(context.Background(), n)
+			e.everywhere(context.Background(), n)
 		}
 	}
 }

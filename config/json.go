@@ -88,11 +88,15 @@ func (r *jsonReader) body(expr hcl.Expression, typ string, blocks map[string]int
 			r.blocks(b, &hclsyntax.Block{Type: name, TypeRange: at}, p.Value, labels)
 			continue
 		}
+		if typ == "" { // a block of no known type: reported with all others
+			b.Blocks = append(b.Blocks, &hclsyntax.Block{Type: name, TypeRange: at, Body: &hclsyntax.Body{SrcRange: at, EndRange: at}})
+			continue
+		}
 		switch first := b.Attributes[name]; {
 		case first != nil:
 			r.errorf(at, "Attribute redefined", "The argument %q was already set at %s. Each argument may be set only once.", name, first.NameRange)
 			continue
-		case typ != "" && !hclsyntax.ValidIdentifier(name):
+		case !hclsyntax.ValidIdentifier(name):
 			r.errorf(at, "Invalid name", "%q cannot be an argument: a name starts with a letter, followed by letters, digits, underscores and dashes.", name)
 			continue
 		}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,19 +27,22 @@ var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 	{Type: "moved"},
 	{Type: "removed"},
 	{Type: "check", LabelNames: []string{"name"}},
+	{Type: "module", LabelNames: []string{"name"}},
 }}
 
 // loader builds a Config and gathers diagnostics.
 type loader struct {
 	*Config
+	*module // that is being loaded
 	diags   hcl.Diagnostics
 	tables  map[tableKey]*schema.Table
 	bodies  map[*schema.Table]*hcl.BodySchema
 	setting hcl.Range               // of the iexecform block, once seen
 	broken  map[hcl.Expression]bool // expressions with an invalid reference: not evaluated
 
-	unwritten bool   // see WithoutBlocks
-	program   string // see ForVersion
+	unwritten bool    // see WithoutBlocks
+	fetched   Modules // or nil
+	program   string  // see ForVersion
 }
 
 type tableKey struct{ kind, name string }
@@ -52,11 +56,6 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 			Dir:       dir,
 			schemas:   s,
 			files:     map[string]*hcl.File{},
-			variables: map[string]*node{},
-			locals:    map[string]*node{},
-			outputs:   map[string]*node{},
-			checks:    map[string]*node{},
-			providers: map[addr.Provider]*node{},
 			resources: map[addr.Resource]*node{},
 		},
 		tables: map[tableKey]*schema.Table{},
@@ -66,14 +65,16 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 	for _, option := range options {
 		option(l)
 	}
-	l.digest = sync.OnceValue(func() string { return digestOf(l.blocks) })
+	l.digest = sync.OnceValue(func() string { return l.Config.digestModules() })
 	l.scope = baseContext(dir, s.Functions())
+	l.Config.module = l.newModule("", dir)
+	l.module = l.Config.module
 	l.readFiles()
 	l.checkMoves()
 	l.resolve()
 	l.sortNodes()
 	l.checkStatic()
-	l.diags = inOrder(l.diags)
+	l.diags = l.once(inOrder(l.diags))
 	l.invalid = l.diags.HasErrors()
 	return l.Config, l.diags
 }
@@ -85,6 +86,10 @@ func (l *loader) declare(block *hcl.Block) {
 				"%q cannot name a block: a name starts with a letter, followed by letters, digits, underscores and dashes.", label)
 			return
 		}
+	}
+	if l.parent != nil && slices.Contains(rootOnly, block.Type) {
+		l.errorf(block.DefRange.Ptr(), "Invalid block in a module", "%s", rootOnlyDetail(block.Type))
+		return
 	}
 	switch block.Type {
 	case "iexecform":
@@ -111,12 +116,14 @@ func (l *loader) declare(block *hcl.Block) {
 		l.declareRemoved(block)
 	case "check":
 		l.declareCheck(block)
+	case "module":
+		l.declareCall(block)
 	}
 }
 
 func (l *loader) declareSettings(block *hcl.Block) {
 	if !l.setting.Empty() {
-		l.duplicate("the iexecform block", block.DefRange, l.setting)
+		l.duplicate("The iexecform block", block.DefRange, l.setting)
 		return
 	}
 	l.setting = block.DefRange
@@ -165,7 +172,7 @@ func (l *loader) declareProvider(block *hcl.Block) {
 		l.errorf(alias.Expr.Range().Ptr(), "Invalid name", "%q cannot be an alias: it must be a name.", p.Alias)
 	}
 	if first := l.providers[p]; first != nil {
-		what := fmt.Sprintf("the configuration of provider %s", p)
+		what := fmt.Sprintf("The configuration of provider %s", p)
 		if p.Alias == "" {
 			what += " without alias"
 		}
@@ -185,6 +192,7 @@ func (l *loader) declareResource(block *hcl.Block) {
 		n.kind, n.address.Mode = dataNode, addr.Data
 	}
 	n.name = n.address.String()
+	n.address.Module = l.path
 	table := l.table(block.Type, typ, find)
 	if table == nil {
 		l.errorf(block.LabelRanges[0].Ptr(), "Unknown "+what+" type", "There is no %s type %q.%s", what, typ, DidYouMean(typ, types()))
@@ -242,6 +250,7 @@ func (l *loader) table(kind, name string, find func(string) *schema.Table) *sche
 
 // add declares a named block once.
 func (l *loader) add(n *node, in map[string]*node) {
+	n.module = l.module
 	if first := in[n.name]; first != nil {
 		l.duplicate(n.id(), n.rng, first.rng)
 		return
@@ -250,13 +259,14 @@ func (l *loader) add(n *node, in map[string]*node) {
 }
 
 func (l *loader) append(n *node) *node {
-	n.index = len(l.nodes)
+	n.index, n.module = len(l.nodes), l.module
+	n.module.own = append(n.module.own, n)
 	l.nodes = append(l.nodes, n)
 	return n
 }
 
 func (l *loader) duplicate(what string, second, first hcl.Range) {
-	l.errorf(second.Ptr(), "Duplicate declaration", "%s is declared at %s already. Rename or remove one of the two.", upperFirst(what), first)
+	l.errorf(second.Ptr(), "Duplicate declaration", "%s is declared at %s already. Rename or remove one of the two.", what, first)
 }
 
 // literal evaluates an attribute that may not refer to anything. It reports whether target was set.

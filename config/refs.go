@@ -20,6 +20,7 @@ type scope struct {
 	self          *node  // whose postcondition it is, or nil
 	check         *node  // that it is part of, or nil
 	iterator      string // of the dynamic block that it is within, or ""
+	module        *module
 }
 
 // finder collects the references of one expression. It is an hclsyntax.Walker.
@@ -39,6 +40,9 @@ type finder struct {
 // find collects the references of an expression and checks them.
 func (c *Config) find(expr hcl.Expression, s scope) *finder {
 	f := &finder{config: c, scope: s}
+	if f.scope.module == nil {
+		f.scope.module = c.module
+	}
 	if node, ok := expr.(hclsyntax.Expression); ok {
 		_ = hclsyntax.Walk(node, f) // its diagnostics are those of Enter and Exit, which return none
 	}
@@ -126,9 +130,9 @@ func (f *finder) reference(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 	}
 	switch root {
 	case "var":
-		f.named(t, "variable", f.config.variables)
+		f.named(t, "variable", f.scope.module.variables)
 	case "local":
-		f.named(t, "local value", f.config.locals)
+		f.named(t, "local value", f.scope.module.locals)
 	case "each":
 		f.member(t, "key", "value")
 		if !f.scope.each {
@@ -146,6 +150,10 @@ func (f *finder) reference(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 		f.member(t, "module", "root", "cwd")
 	case "iexecform":
 		f.member(t, "workspace")
+	case "module":
+		f.call(t, index)
+	case "output":
+		f.errorf(t, invalidReference, "Outputs are for others: nothing in their own configuration can refer to them. Refer to what the output is set from.")
 	case "self":
 		if f.scope.self == nil {
 			f.errorf(t, invalidReference, "self is known only inside of a postcondition. Write the address of the block that you mean.")
@@ -199,7 +207,7 @@ func (f *finder) named(t hcl.Traversal, what string, in map[string]*node) {
 	f.refs = append(f.refs, ref{to: to, rng: t.SourceRange()})
 }
 
-var rootNames = []string{"var", "local", "data", "each", "count", "path", "iexecform"}
+var rootNames = []string{"var", "local", "data", "module", "each", "count", "path", "iexecform"}
 
 // resource checks TYPE.NAME and data.TYPE.NAME with what follows.
 func (f *finder) resource(t hcl.Traversal, index *hclsyntax.IndexExpr) {
@@ -266,6 +274,7 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 		f.errorf(t, invalidReference, "A reference to a resource or data block must name the block: %s", form)
 		return nil, inst, nil
 	}
+	inst.Resource.Module = f.scope.module.path
 	if to := c.resources[inst.Resource]; to != nil {
 		if to.check != nil && to.check != f.scope.check {
 			f.errorf(t, invalidReference, "%s belongs to check %q, and only that may refer to it. Write a data block outside of the check.", to.name, to.check.name)
@@ -273,19 +282,20 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 		}
 		return to, inst, rest
 	}
-	r := inst.Resource
+	r := inst.Resource.Local()
 	known, types := c.schemas.ResourceTable(r.Type) != nil, c.schemas.ResourceTypes()
 	if r.Mode == addr.Data {
 		known, types = c.schemas.DataTable(r.Type) != nil, c.schemas.DataTypes()
 	}
-	other := addr.Resource{Mode: addr.Data - r.Mode, Type: r.Type, Name: r.Name}
+	other := inst.Resource
+	other.Mode = addr.Data - r.Mode
 	switch {
 	case known && c.incomplete:
 		f.broken = true
 	case c.resources[other] != nil:
-		f.errorf(t, "Reference to undeclared block", "There is no %s. Did you mean %s?", r, other)
+		f.errorf(t, "Reference to undeclared block", "There is no %s. Did you mean %s?", r, other.Local())
 	case known:
-		f.errorf(t, "Reference to undeclared block", "There is no %s.%s", r, f.otherBlock(r))
+		f.errorf(t, "Reference to undeclared block", "There is no %s.%s", r, f.otherBlock(inst.Resource))
 	case r.Mode == addr.Data:
 		f.errorf(t, invalidReference, "There is no data source type %q.%s", r.Type, DidYouMean(r.Type, types))
 	default:
@@ -298,13 +308,13 @@ func (f *finder) block(t hcl.Traversal) (*node, addr.Instance, hcl.Traversal) {
 func (f *finder) otherBlock(r addr.Resource) string {
 	var names []string
 	for other := range f.config.resources {
-		if other.Type == r.Type && other.Mode == r.Mode {
+		if other.Type == r.Type && other.Mode == r.Mode && other.Module == r.Module {
 			names = append(names, other.Name)
 		}
 	}
 	if s := suggestion(r.Name, names); s != "" {
 		r.Name = s
-		return " Did you mean " + r.String() + "?"
+		return " Did you mean " + r.Local().String() + "?"
 	}
 	return ""
 }
@@ -340,13 +350,19 @@ func (f *finder) attribute(t hcl.Traversal, to *node, rest hcl.Traversal) {
 // resolve finds and checks all references.
 func (l *loader) resolve() {
 	for _, n := range l.nodes { // not those appended meanwhile, the implied providers, which refer to nothing
+		l.module = n.module
 		l.resolveNode(n)
 	}
+	l.module = l.Config.module
 	for _, n := range l.imports {
 		l.resolveImport(n)
 	}
 	for _, n := range l.nodes {
 		seen := map[*node]bool{}
+		if caller := n.module.caller; caller != nil {
+			seen[caller] = true
+			n.deps, caller.users = append(n.deps, caller), append(caller.users, n)
+		}
 		for _, r := range n.refs {
 			if !seen[r.to] {
 				seen[r.to] = true
@@ -359,7 +375,11 @@ func (l *loader) resolve() {
 
 func (l *loader) resolveNode(n *node) {
 	switch n.kind {
+	case callNode:
+		l.resolveCall(n)
+		return
 	case variableNode:
+		l.resolveArgument(n)
 		for _, v := range n.variable.validations {
 			l.use(&node{}, v.condition, scope{variablesOnly: true})
 			l.use(&node{}, v.message, scope{variablesOnly: true})
@@ -410,6 +430,7 @@ func (l *loader) resolveNode(n *node) {
 }
 
 func (l *loader) use(n *node, expr hcl.Expression, s scope) {
+	s.module = l.module
 	f := l.find(expr, s)
 	n.refs = append(n.refs, f.refs...)
 	n.eachValue = n.eachValue || f.each
@@ -438,7 +459,12 @@ func (l *loader) useDependsOn(n *node, expr hcl.Expression) {
 		l.diags = append(l.diags, diags...)
 		return
 	}
-	f := &finder{config: l.Config}
+	f := &finder{config: l.Config, scope: scope{module: l.module}}
+	if t.RootName() == "module" {
+		f.dependsOnCall(n, t)
+		l.diags = append(l.diags, f.diags...)
+		return
+	}
 	if slices.Contains(rootNames, t.RootName()) && t.RootName() != "data" {
 		l.errorf(t.SourceRange().Ptr(), "Invalid depends_on", "depends_on takes resource and data blocks, and %s is none.", t.RootName())
 		return
@@ -482,7 +508,10 @@ func (l *loader) useProvider(n *node) {
 		}
 		n.provider.Alias, _ = attrName(t, 1)
 	}
-	to := l.providers[n.provider]
+	if !l.passed(n, rng) {
+		return
+	}
+	to := l.Config.providers[n.provider]
 	if to == nil && n.provider.Alias != "" && l.incomplete {
 		return
 	}
@@ -493,14 +522,14 @@ func (l *loader) useProvider(n *node) {
 	}
 	if to == nil {
 		to = l.append(&node{kind: providerNode, name: n.provider.Name, provider: n.provider})
-		l.providers[n.provider] = to
+		to.module, l.Config.providers[n.provider] = l.Config.module, to
 	}
 	n.refs = append(n.refs, ref{to: to, rng: rng})
 }
 
 func (l *loader) otherProvider(p addr.Provider) string {
 	var aliases []string
-	for other := range l.providers {
+	for other := range l.Config.providers {
 		if other.Name == p.Name && other.Alias != "" {
 			aliases = append(aliases, other.Alias)
 		}

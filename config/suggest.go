@@ -11,7 +11,8 @@ import (
 	"github.com/iexecform/iexecform/config/addr"
 )
 
-// explain adds to errors about attributes that an object doesn't have what may have been meant, or why it lacks them.
+// explain adds to errors about attributes that an object doesn't have what may have been meant, or why it lacks them, and to
+// all errors about steps of a traversal what it has led to.
 func (c *Config) explain(diags hcl.Diagnostics) hcl.Diagnostics {
 	for _, d := range diags {
 		if d.Summary != "Unsupported attribute" || d.Subject == nil || d.EvalContext == nil {
@@ -27,6 +28,9 @@ func (c *Config) explain(diags hcl.Diagnostics) hcl.Diagnostics {
 		} else if object, ok := p.value(p.steps); ok {
 			d.Detail = strings.Replace(d.Detail, plain, plain+DidYouMean(p.name, keysOf(object.Type().AttributeTypes())), 1)
 		}
+	}
+	for _, d := range diags {
+		showSource(d)
 	}
 	return diags
 }
@@ -107,4 +111,23 @@ func (c *Config) lacks(p path) (at, reason string) {
 		return name, r.AsString()
 	}
 	return "", ""
+}
+
+// showSource makes a traversal that fails at one of its steps show the value before that: it has none itself.
+func showSource(d *hcl.Diagnostic) {
+	e, ok := d.Expression.(*hclsyntax.ScopeTraversalExpr)
+	if !ok || d.EvalContext == nil || d.Severity != hcl.DiagError {
+		return
+	}
+	if _, diags := e.Traversal.TraverseAbs(d.EvalContext); !diags.HasErrors() {
+		return
+	}
+	for n := len(e.Traversal) - 1; n > 0; n-- {
+		if v, diags := e.Traversal[:n].TraverseAbs(d.EvalContext); !diags.HasErrors() {
+			if n > 1 || v.IsKnown() && !v.Type().IsObjectType() { // var, local and the like are no values
+				d.Expression = &hclsyntax.ScopeTraversalExpr{Traversal: e.Traversal[:n], SrcRange: e.Traversal[:n].SourceRange()}
+			}
+			return
+		}
+	}
 }
