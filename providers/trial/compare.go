@@ -24,7 +24,7 @@ type Difference struct {
 	Runs   [2]int    `json:"runs"`   // numbers of the two runs
 	Counts bool      `json:"counts"` // whether the digest depends on the file
 	Sizes  [2]int64  `json:"sizes"`  // bytes; -1 where the file is missing
-	Offset int64     `json:"offset"` // of the first byte that differs; -1 when one is missing or not a file
+	Offset int64     `json:"offset"` // of the first byte that differs; -1 when it was not looked for
 	Bytes  [2]string `json:"bytes"`  // hexadecimal, up to 16 from the offset on; "" for text
 	Diff   string    `json:"diff"`   // of text, cut when long; "" for binary files
 }

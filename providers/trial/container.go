@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -218,17 +219,16 @@ func (c *running) changes(ctx context.Context, run *RunResult) error {
 	if err != nil {
 		return fmt.Errorf("look for what the app changed: %w", err)
 	}
-	var paths []string
+	parents := map[string]bool{} // directories that are there for what is in them
 	for _, change := range found.Changes {
-		paths = append(paths, change.Path)
+		parents[path.Dir(change.Path)] = true
 	}
-	slices.Sort(paths)
-	for i, p := range paths {
-		parent := i+1 < len(paths) && strings.HasPrefix(paths[i+1], p+"/")
-		if !parent && !slices.Contains(byEngine, p) {
-			run.Outside = append(run.Outside, p)
+	for _, change := range found.Changes {
+		if !parents[change.Path] && !slices.Contains(byEngine, change.Path) {
+			run.Outside = append(run.Outside, change.Path)
 		}
 	}
+	slices.Sort(run.Outside)
 	if n := len(run.Outside); n > 0 {
 		run.Outside = run.Outside[:min(n, maxListed)]
 		run.add(warning(CheckOutside, "", "the app wrote %s outside of %s, which is lost: %s", count(n, "file"), outDir, list(run.Outside, n)))
@@ -250,12 +250,13 @@ func (c *running) output(ctx context.Context, dir string, j *job) (*output, erro
 type streams struct {
 	conn           client.HijackedResponse
 	stdout, stderr *stream
-	ended          chan error
+	ended          chan struct{} // closed when all is read
+	err            error         // of reading; to be read then
 }
 
 // attach begins to read what the app prints. close must be called.
 func (c *running) attach(ctx context.Context, dir string, limit int64) (_ *streams, err error) {
-	s := &streams{ended: make(chan error, 1)}
+	s := &streams{ended: make(chan struct{})}
 	if s.stdout, err = newStream(filepath.Join(dir, "stdout"), limit); err != nil {
 		return nil, err
 	}
@@ -275,7 +276,8 @@ func (c *running) attach(ctx context.Context, dir string, limit int64) (_ *strea
 	s.conn = attached.HijackedResponse
 	go func() {
 		_, err := stdcopy.StdCopy(s.stdout, s.stderr, s.conn.Reader)
-		s.ended <- errors.Join(err, s.stdout.flush(), s.stderr.flush())
+		s.err = errors.Join(err, s.stdout.flush(), s.stderr.flush())
+		close(s.ended)
 	}()
 	return s, nil
 }
@@ -283,9 +285,8 @@ func (c *running) attach(ctx context.Context, dir string, limit int64) (_ *strea
 // wait returns when all is read. The container must have ended.
 func (s *streams) wait(ctx context.Context) error {
 	select {
-	case err := <-s.ended:
-		s.ended <- nil // for close
-		return err
+	case <-s.ended:
+		return s.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}

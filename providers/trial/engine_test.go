@@ -387,9 +387,9 @@ func (e tester) failures(t *testing.T) {
 	}
 	t.Run("warning", func(t *testing.T) {
 		t.Parallel()
-		report := e.try(t, trial.Spec{Image: e.script(t, computed+"mkdir /cache; echo x > /cache/a; ln -s result.txt /iexec_out/link"), Runs: 1})
+		report := e.try(t, trial.Spec{Image: e.script(t, computed+"mkdir /cache; echo x > /cache/a; echo y > /cache.log; ln -s result.txt /iexec_out/link"), Runs: 1})
 		f := report.Runs[0].Findings
-		if !report.Passed || len(f) != 1 || f[0].Severity != trial.Warning || f[0].Check != trial.CheckOutside || !slices.Equal(report.Runs[0].Outside, []string{"/cache/a"}) {
+		if !report.Passed || len(f) != 1 || f[0].Severity != trial.Warning || f[0].Check != trial.CheckOutside || !slices.Equal(report.Runs[0].Outside, []string{"/cache.log", "/cache/a"}) {
 			t.Error(report.Text())
 		}
 		if !strings.Contains(report.Text(), "One run doesn't show") {
@@ -507,6 +507,7 @@ func (e tester) interrupted(t *testing.T) {
 func (e tester) secrets(t *testing.T) {
 	image := e.script(t, `
 echo "$IEXEC_APP_DEVELOPER_SECRET $IEXEC_APP_DEVELOPER_SECRET_1 $IEXEC_REQUESTER_SECRET_1"
+touch "/tmp/$IEXEC_REQUESTER_SECRET_1"; cat /proc/sys/kernel/random/uuid > "/iexec_out/$IEXEC_APP_DEVELOPER_SECRET"
 { echo "$IEXEC_REQUESTER_SECRET_1"; cat /proc/sys/kernel/random/uuid; } > /iexec_out/r
 echo '{"deterministic-output-path": "/iexec_out/r"}' > /iexec_out/computed.json`)
 	report := e.try(t, trial.Spec{Image: image, Secrets: map[string]string{"IEXEC_APP_DEVELOPER_SECRET": "hunter2", "IEXEC_REQUESTER_SECRET_1": "hunter22"}})

@@ -131,7 +131,13 @@ func (r *Report) conclude(j *job) {
 		for k := range run.Findings {
 			run.Findings[k].Text = j.redact(run.Findings[k].Text)
 		}
+		for k := range run.Outside {
+			run.Outside[k] = j.redact(run.Outside[k])
+		}
 		run.Digests, run.Outside, run.Findings = notNil(run.Digests), notNil(run.Outside), notNil(run.Findings)
+	}
+	for i := range r.Differences {
+		r.Differences[i].Path = j.redact(r.Differences[i].Path)
 	}
 	if r.Passed {
 		r.Digests = r.Runs[0].Digests

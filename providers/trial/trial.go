@@ -5,8 +5,8 @@
 //   - Like the worker: the image's entrypoint is kept, the arguments are split by the worker's rules, /iexec_in and
 //     /iexec_out are mounts, the environment is complete. All runs of a trial are the same task, as it is for the workers
 //     that are to agree; the container's name and host name differ, as they do there.
-//   - Unlike the worker: no network unless asked for, memory and output are limited, there is no enclave, and secrets are in
-//     the container's plain environment.
+//   - Unlike the worker: no network unless asked for, memory is limited, there is no enclave, and secrets are in the
+//     container's plain environment. The size of the output is looked at when the run has ended.
 //   - The mounts are anonymous volumes of the engine, filled and read through its API: so an engine of another user, of
 //     another machine or in a virtual machine does as well, and what the app writes as root can be read and removed. Copies of
 //     the output are kept in a directory of mode 0700, as flat files under names of ours, until the trial ends.

@@ -106,7 +106,10 @@ func startDaemon(t testing.TB) (*Engine, error) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("dockerd: %v", err)
+			}
 		case <-time.After(startTime):
 			_ = cmd.Process.Kill()
 			t.Error("dockerd did not end")
@@ -251,7 +254,10 @@ func (e *Engine) Starts(t testing.TB, label string) <-chan struct{} {
 		select {
 		case <-events.Messages:
 			close(started)
-		case <-events.Err:
+		case err := <-events.Err:
+			if t.Context().Err() == nil {
+				t.Errorf("listen to the engine: %v", err)
+			}
 		}
 	}()
 	return started
