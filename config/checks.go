@@ -44,6 +44,7 @@ type CheckResult struct {
 	Kind     CheckKind     `json:"kind"`
 	Addr     addr.Instance `json:"addr,omitzero"`                   // of CheckResource
 	Name     string        `json:"name,omitempty"`                  // of the others
+	Module   addr.Module   `json:"module,omitempty"`                // that the others are in
 	Status   CheckStatus   `json:"status"`                          // the worst of all conditions
 	Problems []string      `json:"problems,omitempty"`              // messages of those that don't hold
 	Before   bool          `json:"precondition_unknown,omitempty"`  // only apply can tell a precondition
@@ -72,9 +73,9 @@ type checkOf string
 func (r CheckResult) ID() string {
 	switch r.Kind {
 	case CheckOutput:
-		return "output." + r.Name
+		return r.Module.Qualify("output." + r.Name)
 	case CheckBlock:
-		return "check." + r.Name
+		return r.Module.Qualify("check." + r.Name)
 	}
 	return r.Addr.String()
 }
@@ -251,7 +252,7 @@ func (e *evaluator) postconditions(n *node, in Instance, self cty.Value) (hcl.Di
 
 // check evaluates a check block. What fails is a warning.
 func (e *evaluator) check(n *node, ctx *hcl.EvalContext) {
-	_, diags := e.assert(CheckResult{Kind: CheckBlock, Name: n.name}, n.asserts, ctx)
+	_, diags := e.assert(CheckResult{Kind: CheckBlock, Name: n.name, Module: e.here.path}, n.asserts, ctx)
 	if !e.static {
 		diags = asWarnings(diags)
 	}
@@ -279,7 +280,7 @@ func (e *evaluator) checkResults() []CheckResult {
 		if a.Kind == CheckResource && b.Kind == CheckResource {
 			return a.Addr.Compare(b.Addr)
 		}
-		return strings.Compare(string(a.Kind)+" "+a.Name, string(b.Kind)+" "+b.Name)
+		return strings.Compare(string(a.Kind)+" "+a.ID(), string(b.Kind)+" "+b.ID())
 	})
 	return list
 }

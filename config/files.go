@@ -54,16 +54,16 @@ func fileNames(dir string) ([]string, error) {
 
 // readFiles parses every configuration file and declares the blocks.
 func (l *loader) readFiles() {
-	names, err := fileNames(l.Dir)
+	names, err := fileNames(l.dir)
 	if err != nil {
 		l.errorf(nil, "Cannot read the configuration directory", "%s. Give a directory with .hcl files, with --chdir.", upperFirst(err.Error()))
 		return
 	}
-	l.empty = len(names) == 0
+	l.empty = l.empty || l.parent == nil && len(names) == 0
 	var bodies []*hclsyntax.Body
 	var blocks, overrides hcl.Blocks
 	for _, name := range names {
-		path := filepath.Join(l.Dir, name)
+		path := filepath.Join(l.dir, name)
 		src, err := os.ReadFile(path)
 		if err != nil {
 			l.errorf(nil, "Cannot read a configuration file", "%s.", upperFirst(err.Error()))

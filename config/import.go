@@ -105,7 +105,7 @@ func (l *loader) resolveImport(n *node) {
 			l.errorf(r.rng.Ptr(), "Invalid reference", "What is imported must be known before resources are planned, so an import block can't refer to %s. Use a variable, a local value or a data source.", r.to.name)
 		}
 	}
-	to := l.resources[n.address]
+	to := l.resources[n.address.Block()]
 	switch {
 	case to != nil:
 		to.imported = append(to.imported, n)
@@ -159,7 +159,7 @@ func (e *evaluator) evaluateImport(n *node, ctx *hcl.EvalContext) (ok bool) {
 // oneImport computes an import. It is nil when something of it is unknown, which is possible in static mode only, or wrong.
 func (e *evaluator) oneImport(n *node, ctx *hcl.EvalContext) (*Import, hcl.Diagnostics) {
 	in := &Import{To: addr.Instance{Resource: n.address, Key: n.imports.key}, Provider: n.provider, Table: n.imports.table, Range: n.expr.Range()}
-	if to := e.resources[n.address]; to != nil {
+	if to := e.resources[n.address.Block()]; to != nil {
 		in.Provider = to.provider
 	}
 	if expr := n.imports.keyExpr; expr != nil {
@@ -168,7 +168,7 @@ func (e *evaluator) oneImport(n *node, ctx *hcl.EvalContext) (*Import, hcl.Diagn
 			return nil, diags
 		}
 		in.To.Key = addr.StringKey(v.AsString())
-		if to := e.resources[n.address]; to != nil && to.count != nil {
+		if to := e.resources[n.address.Block()]; to != nil && to.count != nil {
 			number, err := convert.Convert(v, cty.Number)
 			key, whole := addr.KeyOf(number)
 			if err != nil || !whole {
@@ -235,7 +235,7 @@ func (e *evaluator) addImport(n *node, in Import) hcl.Diagnostics {
 	set.id[object] = in.To
 	switch {
 	case e.static:
-	case e.resources[in.To.Resource] == nil:
+	case e.resources[in.To.Resource.Block()] == nil:
 		e.result.Unwritten = append(e.result.Unwritten, in)
 	case e.onImport != nil:
 		e.onImport(in)
@@ -252,21 +252,22 @@ func (e *evaluator) checkNamed(n *node, keys []addr.Key) (diags hcl.Diagnostics)
 	for _, k := range keys {
 		has[k] = true
 	}
-	for key, at := range e.imports.to[n.address] {
+	resource := e.address(n)
+	for key, at := range e.imports.to[resource] {
 		if !has[key] {
 			diags = append(diags, failure(at.Ptr(), "Import to an unknown instance", "%s is not an instance of the configuration. %s",
-				addr.Instance{Resource: n.address, Key: key}, keyForm(n)))
+				addr.Instance{Resource: resource, Key: key}, keyForm(n)))
 		}
 	}
 	for _, a := range n.arriving {
-		if !has[a.key] {
+		if a.module == resource.Module && !has[a.key] {
 			diags = append(diags, failure(a.rng.Ptr(), "Move to something that is not configured", "%s moves to %s, which is not an instance of the configuration, so it would end. %s",
-				a.from, addr.Instance{Resource: n.address, Key: a.key}, keyForm(n)))
+				a.from, addr.Instance{Resource: resource, Key: a.key}, keyForm(n)))
 		}
 	}
 	for _, l := range n.leaving {
-		if has[l.key] {
-			diags = append(diags, l.stillThere(addr.Instance{Resource: n.address, Key: l.key}.String()))
+		if l.module == resource.Module && has[l.key] {
+			diags = append(diags, l.stillThere(addr.Instance{Resource: resource, Key: l.key}.String()))
 		}
 	}
 	return diags
@@ -275,7 +276,7 @@ func (e *evaluator) checkNamed(n *node, keys []addr.Key) (diags hcl.Diagnostics)
 // importsFailed reports whether it is uncertain what exists already of a block: then it must not be planned.
 func (e *evaluator) importsFailed(n *node) bool {
 	for _, in := range n.imported {
-		if e.at[in.index].failed && !e.static {
+		if e.of(in).failed && !e.static {
 			return true
 		}
 	}

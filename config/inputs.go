@@ -337,7 +337,7 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 	}
 	for _, name := range keysOf(c.variables) {
 		if !wrong[name] {
-			g.diags = append(g.diags, c.validate(c.variables[name].variable, inputs, g.set[name].rng)...)
+			g.diags = append(g.diags, c.validate(c.scope, c.variables[name].variable, inputs, g.set[name].rng)...)
 		}
 	}
 	return inputs, inOrder(discreet(g.diags))
@@ -350,15 +350,15 @@ func missingVariable(v *variable) *hcl.Diagnostic {
 }
 
 // validate checks the validation blocks of a variable; subject is where its value is given, or nil.
-func (c *Config) validate(v *variable, inputs map[string]cty.Value, subject *hcl.Range) (diags hcl.Diagnostics) {
+func (m *module) validate(scope *hcl.EvalContext, v *variable, inputs map[string]cty.Value, subject *hcl.Range) (diags hcl.Diagnostics) {
 	for _, rule := range v.validations {
 		used := map[string]cty.Value{}
 		for _, t := range append(rule.condition.Variables(), rule.message.Variables()...) {
-			if name, ok := attrName(t, 1); ok && t.RootName() == "var" && c.variables[name] != nil {
+			if name, ok := attrName(t, 1); ok && t.RootName() == "var" && m.variables[name] != nil {
 				used[name] = inputs[name]
 			}
 		}
-		ctx := c.scope.NewChild()
+		ctx := scope.NewChild()
 		ctx.Variables = map[string]cty.Value{"var": cty.ObjectVal(used)}
 		ok, problems := rule.condition.Value(ctx)
 		if problems.HasErrors() {

@@ -29,7 +29,7 @@ func (c *Config) Inspect(inputs map[string]cty.Value) ([]Inspected, hcl.Diagnost
 	e.inspect = func(i Inspected) { seen = append(seen, i) }
 	for name, n := range c.variables {
 		if v, ok := inputs[name]; ok {
-			e.at[n.index].value = n.variable.mark(v)
+			e.of(n).value = n.variable.mark(v)
 		}
 	}
 	e.walkStatic()
@@ -63,6 +63,9 @@ func (c *Config) Unused() []Unused {
 		kind := map[nodeKind]string{variableNode: "variable", localNode: "local", dataNode: "data"}[n.kind]
 		if n.kind == providerNode && n.provider.Alias != "" {
 			kind = "provider"
+		}
+		if n.module.parent != nil {
+			continue // a module may be for others
 		}
 		if kind != "" && len(n.users) == 0 && !validated[n] && n.check == nil {
 			list = append(list, Unused{Kind: kind, Name: n.id(), Range: n.rng})

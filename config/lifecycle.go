@@ -270,9 +270,9 @@ func (e *evaluator) named(r ref, at Block) []addr.Instance {
 		key, ok = e.key(r, at.context())
 	}
 	if !ok {
-		return e.at[r.to.index].instances
+		return e.of(r.to).instances
 	}
-	return []addr.Instance{{Resource: r.to.address, Key: key}}
+	return []addr.Instance{{Resource: e.address(r.to), Key: key}}
 }
 
 // Ignoring is the desired value of an instance with those attributes that ignore_changes names as they are in current,
@@ -335,7 +335,7 @@ func keep(v, as cty.Value, path []string) cty.Value {
 // Protects reports whether the block of an address says prevent_destroy = true in so many words. What it computes is known
 // to an evaluation only.
 func (c *Config) Protects(r addr.Resource) bool {
-	n := c.resources[r]
+	n := c.resources[r.Block()]
 	if n == nil || n.lifecycle == nil || n.lifecycle.preventDestroy == nil {
 		return false
 	}

@@ -36,13 +36,15 @@ type Removed struct {
 
 // arriving is an address that a moved block ends at.
 type arriving struct {
-	key  addr.Key
-	from addr.Instance
-	rng  hcl.Range
+	module addr.Module
+	key    addr.Key
+	from   addr.Instance
+	rng    hcl.Range
 }
 
 // leaving is an address that must not be configured, because of a block that says that it is gone.
 type leaving struct {
+	module addr.Module
 	key    addr.Key
 	what   string // "moved", "removed"
 	rng    hcl.Range
@@ -259,26 +261,26 @@ func (l *loader) checkMoves() {
 		switch {
 		case !ok:
 			l.errorf(&m.fromRange, "Cycle of moves", "The moved blocks lead from %s in a circle, so that it arrives nowhere. Remove one of them.", m.From)
-		case l.resources[end.Resource] == nil && l.RemovedBy(end) == nil && !l.incomplete:
+		case l.resources[end.Resource.Block()] == nil && l.RemovedBy(end) == nil && !l.incomplete:
 			f := finder{config: l.Config}
 			l.errorf(&m.toRange, "Move to something that is not configured", "%s moves to %s, which the configuration doesn't have, so it would end.%s Write a removed block if it is to go.",
 				m.From, end, f.otherBlock(end.Resource))
-		case l.resources[end.Resource] != nil && !m.Whole && l.RemovedBy(end) == nil:
-			to := l.resources[end.Resource]
-			to.arriving = append(to.arriving, arriving{end.Key, m.From, m.toRange})
+		case l.resources[end.Resource.Block()] != nil && !m.Whole && l.RemovedBy(end) == nil:
+			to := l.resources[end.Resource.Block()]
+			to.arriving = append(to.arriving, arriving{end.Resource.Module, end.Key, m.From, m.toRange})
 		}
 	}
 }
 
 // leave remembers that an address must not be configured, and reports a block where that is certain already.
 func (l *loader) leave(from addr.Instance, whole bool, why leaving) {
-	n := l.resources[from.Resource]
+	n := l.resources[from.Resource.Block()]
 	switch {
 	case n == nil:
-	case whole:
+	case whole && n.module.parent == nil:
 		l.diags = append(l.diags, why.stillThere(n.name))
 	default:
-		why.key = from.Key
+		why.module, why.key = from.Resource.Module, from.Key
 		n.leaving = append(n.leaving, why)
 	}
 }

@@ -413,7 +413,7 @@ func (v *Evaluation) Assert(a TestAssert, runs map[string]cty.Value) hcl.Diagnos
 	for _, expr := range []hcl.Expression{a.condition.condition, a.condition.message} {
 		f := e.testFinder(expr)
 		for _, r := range f.refs {
-			if at := e.at[r.to.index]; !at.done || at.failed {
+			if !e.hasValue(r) {
 				return hcl.Diagnostics{failure(r.rng.Ptr(), "No value", "%s has no value, because it was not evaluated or failed.", r.to.id())}
 			}
 		}

@@ -56,6 +56,24 @@ func (m Module) Contains(other Module) bool {
 	return true
 }
 
+// Up is the module that m is in, so many calls from the root.
+func (m Module) Up(depth int) Module {
+	var up Module
+	for _, s := range m.steps()[:depth] {
+		up = up.Child(s.name, s.key)
+	}
+	return up
+}
+
+// Keys are those of the calls that lead to m; zero where there is none.
+func (m Module) Keys() []Key {
+	var keys []Key
+	for _, s := range m.steps() {
+		keys = append(keys, s.key)
+	}
+	return keys
+}
+
 // Within is the address of m, which from contains, when from becomes to: the rest stays.
 func (m Module) Within(from, to Module) Module {
 	mine := m.steps()
