@@ -190,7 +190,7 @@ func (e *evaluator) refsFailed(refs []ref) bool {
 		return false
 	}
 	for _, r := range refs {
-		if e.at[r.to.index].failed {
+		if r.via == nil && e.of(r.to).failed { // of modules: see dependencyIn
 			return true
 		}
 	}
@@ -226,7 +226,10 @@ func (e *evaluator) dependencies(refs []ref, at Block) (deps []addr.Instance, ba
 }
 
 func (e *evaluator) dependency(r ref, at Block) ([]addr.Instance, bool) {
-	to := &e.at[r.to.index]
+	if r.via != nil {
+		return e.dependencyIn(r, at)
+	}
+	to := e.of(r.to)
 	if !r.to.instantiable() {
 		return to.deps, false
 	}
@@ -238,9 +241,9 @@ func (e *evaluator) dependency(r ref, at Block) ([]addr.Instance, bool) {
 		key, ok = e.key(r, at.context())
 	}
 	if !ok {
-		return e.allOf(r.to), to.someBad
+		return e.allOf(r.to, to), to.someBad
 	}
-	inst := addr.Instance{Resource: r.to.address, Key: key}
+	inst := addr.Instance{Resource: e.address(r.to), Key: key}
 	if !to.has(inst) { // an error, or within try
 		return nil, false
 	}
@@ -258,8 +261,11 @@ func (at *nodeState) has(inst addr.Instance) bool {
 // checkDependsOn reports instances in depends_on that aren't there.
 func (e *evaluator) checkDependsOn(n *node) (diags hcl.Diagnostics) {
 	for _, r := range n.refs {
-		to := &e.at[r.to.index]
-		if r.dependsOn && r.to.expanded() && to.value != cty.NilVal && to.value.IsKnown() && !to.has(addr.Instance{Resource: r.to.address, Key: r.key}) {
+		if r.via != nil {
+			continue
+		}
+		to := e.of(r.to)
+		if r.dependsOn && r.to.expanded() && to.value != cty.NilVal && to.value.IsKnown() && !to.has(addr.Instance{Resource: e.address(r.to), Key: r.key}) {
 			diags = append(diags, failure(r.rng.Ptr(), "Invalid depends_on", "%s has no instance %s. %s", r.to.name, r.key, keyForm(r.to)))
 		}
 	}
@@ -272,7 +278,7 @@ func (e *evaluator) key(r ref, ctx *hcl.EvalContext) (addr.Key, bool) {
 	if diags.HasErrors() {
 		return addr.Key{}, false
 	}
-	return keyOf(r.to, v)
+	return keyOf(r.repeated(), v)
 }
 
 // keyOf is the key of n's instance that an index value means.
@@ -290,8 +296,7 @@ func keyOf(n *node, v cty.Value) (addr.Key, bool) {
 }
 
 // allOf is every instance of a block and, for data, what these depend on.
-func (e *evaluator) allOf(n *node) []addr.Instance {
-	at := &e.at[n.index]
+func (e *evaluator) allOf(n *node, at *nodeState) []addr.Instance {
 	if n.kind == resourceNode {
 		return at.instances
 	}

@@ -20,18 +20,22 @@ const (
 	outputNode
 	importNode
 	checkNode
+	callNode       // of a module
+	validationNode // of the values that a call gives to the module's variables
 )
 
 // node is a block of the configuration (a local is one, too): what the graph of references consists of.
 type node struct {
-	kind  nodeKind
-	index int    // in Config.nodes
-	name  string // variable, local, output: the name; provider: the address; data, resource: the address
-	rng   hcl.Range
+	kind   nodeKind
+	index  int // in Config.nodes
+	module *module
+	name   string // variable, local, output: the name; provider: the address; data, resource: the address
+	rng    hcl.Range
 
 	variable *variable      // of a variable
 	output   *Output        // of an output
-	expr     hcl.Expression // of a local or output; of an import, the id
+	expr     hcl.Expression // of a local or output; of an import, the id; of a module's variable, what the call gives, or nil
+	call     *call          // of a call
 	imports  *importBlock   // of an import; address is that of its resource
 
 	provider     addr.Provider // of a provider, or the one that a resource uses
@@ -41,9 +45,10 @@ type node struct {
 	forEach      hcl.Expression
 	dependsOn    []hcl.Expression
 	providerExpr *hcl.Attribute
-	lifecycle    *lifecycle  // of a resource or data block, or nil
-	check        *node       // of the data source of a check: nothing else may refer to it
-	asserts      []condition // of a check; of an output, its preconditions
+	providerKey  hcl.Expression // of the configuration, where its block has for_each
+	lifecycle    *lifecycle     // of a resource or data block, or nil
+	check        *node          // of the data source of a check: nothing else may refer to it
+	asserts      []condition    // of a check; of an output, its preconditions
 
 	imported []*node   // import nodes for the block
 	leaving  []leaving // instances that moved and removed blocks say are gone
@@ -56,7 +61,9 @@ type node struct {
 }
 
 // id is the node's address in messages and graphs.
-func (n *node) id() string {
+func (n *node) id() string { return n.module.path.Qualify(n.localID()) }
+
+func (n *node) localID() string {
 	switch n.kind {
 	case variableNode:
 		return "var." + n.name
@@ -70,6 +77,10 @@ func (n *node) id() string {
 		return "import of " + n.name
 	case checkNode:
 		return "check." + n.name
+	case callNode:
+		return "module." + n.name
+	case validationNode:
+		return "validation"
 	}
 	return n.name
 }
@@ -91,6 +102,7 @@ const (
 // ref is a reference from one block to another.
 type ref struct {
 	to        *node
+	via       *node // the call of a module, when to is in that module; mode, key and expr are about the module then
 	mode      refMode
 	key       addr.Key
 	expr      hcl.Expression
@@ -117,7 +129,6 @@ type Config struct {
 
 	schemas Schemas
 	files   map[string]*hcl.File
-	blocks  hcl.Blocks // with what override files change
 	digest  func() string
 	empty   bool
 	invalid bool // Load found errors
@@ -127,12 +138,9 @@ type Config struct {
 
 	nodes     []*node // in order of declaration
 	order     []*node // in order of reference, without members of cycles
-	variables map[string]*node
-	locals    map[string]*node
-	outputs   map[string]*node
-	checks    map[string]*node
-	providers map[addr.Provider]*node
-	resources map[addr.Resource]*node
+	*module           // the root
+	modules   []*module
+	resources map[addr.Resource]*node // of all modules
 	imports   []*node
 
 	moves       []Moved
@@ -179,7 +187,7 @@ const (
 
 // Repetition tells how the block of an address makes instances; ok is false when there is no such block.
 func (c *Config) Repetition(r addr.Resource) (how Repetition, ok bool) {
-	n := c.resources[r]
+	n := c.resources[r.Block()]
 	switch {
 	case n == nil:
 		return ByNone, false
@@ -199,7 +207,7 @@ func (c *Config) Providers() []ProviderDecl {
 			decls = append(decls, ProviderDecl{Addr: n.provider, Table: n.body.table, Range: n.rng})
 		}
 	}
-	slices.SortFunc(decls, func(a, b ProviderDecl) int { return compareProviders(a.Addr, b.Addr) })
+	slices.SortFunc(decls, func(a, b ProviderDecl) int { return a.Addr.Compare(b.Addr) })
 	return decls
 }
 

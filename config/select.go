@@ -13,54 +13,77 @@ type selection struct {
 	whole bool // everything
 	nodes map[*node]*selected
 	// targets is the keys that were asked for by name
-	targets map[*node][]addr.Key
+	targets map[*node][]addr.Instance
 }
 
+// selected is what is selected of a node: everything, or so in instances of its module.
 type selected struct {
+	all bool
+	in  map[addr.Module]*selectedKeys
+}
+
+type selectedKeys struct {
 	all  bool
 	keys map[addr.Key]bool
 }
 
+// spot is what to select of a node: an instance, or all in a module, or all in all.
+type spot struct {
+	module     addr.Module
+	key        addr.Key
+	all        bool // any key
+	everywhere bool // in any module, any key
+}
+
 func (s *selection) has(n *node) bool { return s.whole || s.nodes[n] != nil }
 
-func (s *selection) hasKey(n *node, key addr.Key) bool {
+func (s *selection) hasKey(n *node, module addr.Module, key addr.Key) bool {
 	if s.whole {
 		return true
 	}
 	at := s.nodes[n]
-	return at != nil && (at.all || at.keys[key])
+	return at != nil && (at.all || at.has(module, key))
+}
+
+func (s *selected) has(module addr.Module, key addr.Key) bool {
+	in := s.in[module]
+	return s.all || in != nil && (in.all || in.keys[key])
 }
 
 // selectNodes finds what a request covers. Unknown targets are errors.
 func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
-	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly && !req.UnwrittenOnly && req.Expression == nil, nodes: map[*node]*selected{}, targets: map[*node][]addr.Key{}}
+	s := &selection{whole: len(req.Targets) == 0 && !req.ProvidersOnly && !req.UnwrittenOnly && req.Expression == nil, nodes: map[*node]*selected{}, targets: map[*node][]addr.Instance{}}
 	if s.whole {
 		return s, nil
 	}
 	if req.Expression != nil {
 		if expr, diags := hclsyntax.ParseExpression(req.Expression, "", hcl.InitialPos); !diags.HasErrors() {
-			s.addRefs(c.find(expr, scope{}).refs, true, addr.Key{})
+			s.addRefs(c.find(expr, scope{}).refs, spot{all: true}, false)
 		}
 		return s, nil
 	}
 	var diags hcl.Diagnostics
 	for _, p := range c.providers {
 		if p.body != nil {
-			s.add(p, addr.Key{}, true)
+			s.add(p, spot{all: true})
 		}
 	}
 	if req.UnwrittenOnly {
 		for _, n := range c.imports {
-			if c.resources[n.address] == nil {
-				s.add(n, addr.Key{}, true)
+			if c.resources[n.address.Block()] == nil {
+				s.add(n, spot{all: true})
 			}
 		}
 		return s, nil
 	}
 	for _, target := range req.Targets {
-		n := c.resources[target.Resource]
+		n := c.resources[target.Resource.Block()]
 		switch {
 		case req.ProvidersOnly:
+		case target.Resource.Type == "":
+			if !s.addModule(c, target.Resource.Module) && (req.Known == nil || !req.Known(target)) {
+				diags = append(diags, failure(nil, "Unknown target", "There is no %s in the configuration.%s", target, c.otherModule(target.Resource.Module)))
+			}
 		case (n == nil || !n.mayHave(target.Key)) && req.Known != nil && req.Known(target):
 		case n == nil:
 			f := finder{config: c}
@@ -68,9 +91,9 @@ func (c *Config) selectNodes(req EvalRequest) (*selection, hcl.Diagnostics) {
 		case !n.mayHave(target.Key):
 			diags = append(diags, failure(nil, "Unknown target", "%s has no instance %s. %s", n.name, target.Key, keyForm(n)))
 		default:
-			s.add(n, target.Key, target.Key.IsZero())
+			s.add(n, spot{target.Resource.Module, target.Key, target.Key.IsZero(), n.module.anyOf(target.Resource.Module)})
 			if !target.Key.IsZero() {
-				s.targets[n] = append(s.targets[n], target.Key)
+				s.targets[n] = append(s.targets[n], target)
 			}
 		}
 	}
@@ -96,48 +119,106 @@ func keyForm(n *node) string {
 }
 
 // add selects an instance, or all, of a node and what that refers to.
-func (s *selection) add(n *node, key addr.Key, all bool) {
-	all = all || !n.expanded()
-	at := s.nodes[n]
-	if at == nil {
-		at = &selected{keys: map[addr.Key]bool{}}
-		s.nodes[n] = at
+func (s *selection) add(n *node, at spot) {
+	at.all = at.all || at.everywhere || !n.expanded()
+	if n.module.parent == nil {
+		at.module, at.everywhere = "", false
 	}
-	if at.all || !all && at.keys[key] {
+	if s.nodes[n] == nil {
+		s.nodes[n] = &selected{in: map[addr.Module]*selectedKeys{}}
+	}
+	if !s.nodes[n].add(at) {
 		return
 	}
-	at.all = at.all || all
-	at.keys[key] = true
 	for _, in := range n.imported {
-		s.add(in, addr.Key{}, true)
+		s.add(in, spot{all: true})
 	}
-	s.addRefs(n.refs, all, key)
+	if caller := n.module.caller; caller != nil {
+		s.add(caller, at.up(caller.module))
+		if v := n.module.validation; v != nil && v != n {
+			s.add(v, at.up(n.module))
+		}
+	}
+	known := !at.all // the key that the expressions of n name
+	if n.kind == variableNode && n.module.parent != nil && !at.everywhere {
+		keys := at.module.Keys()
+		at.key, known = keys[len(keys)-1], true
+	}
+	s.addRefs(n.refs, at, known)
 }
 
-// addRefs selects what all instances of a block refer to, or the one with the key.
-func (s *selection) addRefs(refs []ref, all bool, key addr.Key) {
+// addRefs selects what a spot refers to; known says whether its key is what the expressions name as each or count.
+func (s *selection) addRefs(refs []ref, at spot, known bool) {
 	var ctx *hcl.EvalContext
-	if !all {
-		ctx = keyContext(&hcl.EvalContext{}, key, cty.DynamicVal)
+	if known {
+		ctx = keyContext(&hcl.EvalContext{}, at.key, cty.DynamicVal)
 	}
 	for _, r := range refs {
+		key, found := r.key, r.mode == refKey
 		switch {
-		case r.mode == refKey:
-			s.add(r.to, r.key, false)
-			continue
-		case r.mode == refEach && !all:
-			s.add(r.to, key, false)
-			continue
-		case r.mode == refExpr && !all:
+		case r.mode == refEach && known:
+			key, found = at.key, true
+		case r.mode == refExpr && known:
 			if v, diags := r.expr.Value(ctx); !diags.HasErrors() {
-				if k, ok := keyOf(r.to, v); ok {
-					s.add(r.to, k, false)
-					continue
-				}
+				key, found = keyOf(r.repeated(), v)
 			}
 		}
-		s.add(r.to, addr.Key{}, true)
+		switch {
+		case r.via == nil:
+			to := at.up(r.to.module)
+			to.key, to.all = key, !found
+			s.add(r.to, to)
+		case found && r.to.module == r.via.call.module && !at.everywhere:
+			s.add(r.to, spot{module: at.up(r.via.module).module.Child(r.via.name, key), all: true})
+		default:
+			s.add(r.to, spot{everywhere: true})
+		}
 	}
+}
+
+// add reports whether the spot is more than was selected.
+func (s *selected) add(at spot) bool {
+	if at.everywhere {
+		more := !s.all
+		s.all = true
+		return more
+	}
+	in := s.in[at.module]
+	if in == nil {
+		in = &selectedKeys{keys: map[addr.Key]bool{}}
+		s.in[at.module] = in
+	}
+	if s.all || in.all || !at.all && in.keys[at.key] {
+		return false
+	}
+	in.all = in.all || at.all
+	in.keys[at.key] = true
+	return true
+}
+
+// up is all of a node in m, which is the spot's module or one that it is in.
+func (at spot) up(m *module) spot {
+	if !at.everywhere {
+		at.module = at.module.Up(m.depth)
+	}
+	at.key, at.all = addr.Key{}, true
+	return at
+}
+
+// addModule selects all of a module and reports whether there is one.
+func (s *selection) addModule(c *Config, target addr.Module) (found bool) {
+	for _, m := range c.modules {
+		if !target.Call().Contains(m.path) {
+			continue
+		}
+		found = true
+		for _, n := range m.own {
+			if n.instantiable() {
+				s.add(n, spot{everywhere: true})
+			}
+		}
+	}
+	return found
 }
 
 // addOutputs selects the outputs and checks that refer to nothing outside of the selection.
@@ -151,11 +232,11 @@ func (s *selection) addOutputs(c *Config) {
 		ok := true
 		for _, r := range n.refs {
 			switch {
-			case r.to.kind == localNode:
+			case r.to.kind == localNode || r.to.kind == outputNode || r.to.kind == variableNode && r.to.module.parent != nil:
 				ok = ok && covers(r.to)
 			case r.to.instantiable():
 				at := s.nodes[r.to]
-				ok = ok && at != nil && (at.all || r.mode == refKey && at.keys[r.key])
+				ok = ok && at != nil && (at.all || at.in[""] != nil && at.in[""].all || r.via == nil && r.mode == refKey && at.has("", r.key))
 			}
 		}
 		covered[n] = ok
@@ -164,7 +245,7 @@ func (s *selection) addOutputs(c *Config) {
 	for _, list := range []map[string]*node{c.outputs, c.checks} {
 		for _, n := range list {
 			if covers(n) {
-				s.add(n, addr.Key{}, true)
+				s.add(n, spot{all: true})
 			}
 		}
 	}
