@@ -26,15 +26,16 @@ import (
 var screenshot = flag.String("screenshot", "", "write a picture of the page of a plan to this `file`")
 
 // TestPage looks at pages of `show --html` in a real browser, which must be installed: Debian's package chromium. One page is of
-// some changes of each kind, one of 510 actions.
+// some changes of each kind, one of 510 actions, one of names that are meant to deceive.
 func TestPage(t *testing.T) {
 	net := nettest.Start(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	small := reviewedPage(t, net)
 	large := largePage(t, net)
+	evil := evilPage(t, net)
 	browser := startBrowser(t)
 
 	t.Run("renders", func(t *testing.T) {
-		for _, page := range []string{small, large} {
+		for _, page := range []string{small, large, evil} {
 			backgrounds := map[string]bool{}
 			for _, scheme := range []string{"light", "dark"} {
 				for _, width := range []int64{1100, 360} {
@@ -56,11 +57,23 @@ func TestPage(t *testing.T) {
 					if len(drawn) > 0 {
 						t.Errorf("%s: the graph: %q", name, drawn)
 					}
+					if foreign := evaluate[int](t, browser, `document.querySelectorAll("script, img, iframe, object, form, base, [onerror], [style]").length`); foreign > 0 {
+						t.Errorf("%s: %d elements that aren't the page's", name, foreign)
+					}
 					backgrounds[evaluate[string](t, browser, `getComputedStyle(document.body).backgroundColor`)] = true
 				}
 			}
 			if len(backgrounds) != 2 {
 				t.Errorf("%s: light and dark are not two: %v", filepath.Base(page), backgrounds)
+			}
+		}
+	})
+
+	t.Run("shows names as they are", func(t *testing.T) {
+		browser.open(t, evil, "light", 1100)
+		for _, text := range []string{"</style></title></code><script>alert(1)</script>", "u202e", "{{.}}"} {
+			if !evaluate[bool](t, browser, fmt.Sprintf("document.body.textContent.includes(%q)", text)) {
+				t.Errorf("the page lacks %s", text)
 			}
 		}
 	})
@@ -175,21 +188,56 @@ func reviewedPage(t *testing.T, net *localnet.Network) string {
 		`chain = "localnet"`, `chain = "localnet"`+"\n  rpc_url = \""+c.RPC+"\"\n  market_url = \""+c.Market+"\"",
 		"127.0.0.1:5000", strings.SplitN(net.Info().SampleImage, "/", 2)[0],
 	)
-	copyFiles(t, filepath.Join("..", "..", "examples", "many-apps"), dir, here)
-	iexecform(t, 0, "--chdir", dir, "apply", "--auto-approve")
-	name := filepath.Join(dir, "main.hcl")
-	text, err := os.ReadFile(name)
+	text, err := os.ReadFile(filepath.Join("..", "..", "examples", "many-apps", "main.hcl"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var lines []string
-	for line := range strings.Lines(string(text)) {
+	before := here.Replace(string(text))
+	var after strings.Builder
+	for line := range strings.Lines(before) {
 		if !strings.Contains(line, "blur-faces =") {
-			lines = append(lines, strings.ReplaceAll(line, "0.5 RLC", "0.4 RLC"))
+			after.WriteString(strings.ReplaceAll(line, "0.5 RLC", "0.4 RLC"))
 		}
 	}
-	writeFile(t, name, strings.Join(lines, ""))
+	name := filepath.Join(dir, "main.hcl")
+	writeFile(t, name, before)
+	iexecform(t, 0, "--chdir", dir, "apply", "--auto-approve")
+	writeFile(t, name, after.String())
 	return pageOf(t, dir, "small.html")
+}
+
+// evilPage is the page of a plan whose names and values are made to become markup.
+func evilPage(t *testing.T, net *localnet.Network) string {
+	t.Helper()
+	dir := t.TempDir()
+	c := nettest.Chain(net)
+	const evil = `\"'></style></title></code><script>alert(1)</script><img src=http://127.0.0.1:1/ onerror=alert(1)><base href=//127.0.0.1:1/>\u202e{{.}}`
+	writeFile(t, filepath.Join(dir, "main.hcl"), fmt.Sprintf(`
+iexecform {
+  project = "evil"
+}
+provider "iexec" {
+  chain      = "localnet"
+  rpc_url    = %q
+  market_url = %q
+}
+resource "iexec_app" "evil" {
+  for_each  = toset(["%s"])
+  name      = each.key
+  multiaddr = "docker.io/a/b:1"
+  checksum  = "0xf8a48dc5125fe762e3e35b9493291b8472a68782dd19d741a7e7aa062ef73dd6"
+}
+resource "iexec_apporder" "evil" {
+  for_each = iexec_app.evil
+  app      = each.value.address
+  appprice = 1
+  volume   = 1
+}
+output "evil" {
+  value = keys(iexec_app.evil)
+}
+`, c.RPC, c.Market, evil))
+	return pageOf(t, dir, "evil.html")
 }
 
 func largePage(t *testing.T, net *localnet.Network) string {
