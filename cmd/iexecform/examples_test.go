@@ -43,6 +43,8 @@ func TestExamples(t *testing.T) {
 			source := filepath.Join(examples, e.Name())
 			iexecform(t, 0, "fmt", "--check", source)
 			iexecform(t, 0, "--chdir", source, "validate")
+			iexecform(t, 0, "--chdir", source, "lint", "--strict")
+			iexecform(t, 0, "--chdir", source, "test")
 			copyFiles(t, source, dir, ports)
 			var args []string
 			for _, v := range vars[e.Name()] {
@@ -79,6 +81,9 @@ func copyFiles(t *testing.T, from, to string, change *strings.Replacer) {
 		}
 		rel, err := filepath.Rel(from, name)
 		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, rel)), 0o755); err != nil {
 			return err
 		}
 		return os.WriteFile(filepath.Join(to, rel), []byte(change.Replace(string(text))), 0o644)

@@ -137,6 +137,10 @@ func documentSchema(doc any) string {
 		return "plan"
 	case object["error_count"] != nil:
 		return "diagnostics"
+	case object["wanted"] != nil:
+		return "trial"
+	case object["findings"] != nil:
+		return "lint"
 	}
 	return ""
 }

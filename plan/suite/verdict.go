@@ -80,7 +80,7 @@ func (v *verdict) finish() (Status, hcl.Diagnostics) {
 			status = worse(status, Fail)
 			left = append(left, &hcl.Diagnostic{
 				Severity: hcl.DiagError, Summary: "Missing expected failure", Subject: x.Range.Ptr(),
-				Detail: fmt.Sprintf("All conditions of %s hold, but the run expects one to fail.", x.ID),
+				Detail: fmt.Sprintf("The run expects a condition of %s to fail, but those that were checked hold. A condition isn't checked when something that it refers to failed.", x.ID),
 			})
 		}
 	}

@@ -59,9 +59,14 @@ type jsonFindings struct {
 	Findings      []jsonFinding `json:"findings"`
 }
 
+// jsonFinding is a diagnostic with the name of a rule instead of a code.
 type jsonFinding struct {
-	Rule string `json:"rule"`
-	jsonDiagnostic
+	Rule     string        `json:"rule"`
+	Severity lint.Severity `json:"severity"`
+	Summary  string        `json:"summary"`
+	Detail   string        `json:"detail"`
+	Range    *jsonRange    `json:"range"`
+	Snippet  *jsonSnippet  `json:"snippet,omitempty"`
 }
 
 // Findings prints what lint found as one document.
@@ -70,8 +75,7 @@ func (j *JSON) Findings(findings []lint.Finding, sources Sources) error {
 	doc.Warnings, doc.Notes = countFindings(findings)
 	for _, f := range findings {
 		d := toJSONDiagnostics(hcl.Diagnostics{f.Diagnostic}, sources)[0]
-		d.Severity = string(f.Rule.Severity)
-		doc.Findings = append(doc.Findings, jsonFinding{Rule: f.Rule.ID, jsonDiagnostic: d})
+		doc.Findings = append(doc.Findings, jsonFinding{f.Rule.ID, f.Rule.Severity, d.Summary, d.Detail, d.Range, d.Snippet})
 	}
 	return writeJSON(j.Out, doc)
 }
