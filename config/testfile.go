@@ -357,7 +357,7 @@ func dataOverrideOf(target addr.Instance, table *schema.Table, v cty.Value) (dat
 	}
 	for name, value := range v.AsValueMap() {
 		if !slices.Contains(computed, name) {
-			return o, fmt.Errorf("%s computes no attribute %q.%s It computes %s", table.Type, name, DidYouMean(name, computed), strings.Join(computed, ", "))
+			return o, fmt.Errorf("the data source %s computes no attribute %q.%s It computes %s", table.Type, name, DidYouMean(name, computed), strings.Join(computed, ", "))
 		}
 		converted, err := convert.Convert(value, table.Attr(name).Type)
 		if err != nil {
