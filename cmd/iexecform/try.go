@@ -155,7 +155,7 @@ func (a *app) try(ctx context.Context, what string, spec trial.Spec, o tryOption
 		return err
 	}
 	if o.json {
-		err = a.json().Document(report)
+		err = a.json().Document(tried{"1.0", report})
 	} else {
 		err = a.human().Print("%s", strings.TrimSuffix(report.Text(), "\n"))
 	}
@@ -163,6 +163,12 @@ func (a *app) try(ctx context.Context, what string, spec trial.Spec, o tryOption
 		err = exitCode(exitFailedTrial)
 	}
 	return err
+}
+
+// tried is what try prints as JSON: docs/schemas/trial.schema.json.
+type tried struct {
+	FormatVersion string `json:"format_version"`
+	trial.Report
 }
 
 var checksum = regexp.MustCompile(`^0x[0-9a-fA-F]{64}$`)

@@ -26,11 +26,13 @@ func TestTry(t *testing.T) {
 	t.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")
 	t.Run("scripts", func(t *testing.T) {
+		schemas := checkSchemas(t)
 		testscript.Run(t, testscript.Params{
 			Dir: "testdata/try", RequireExplicitExec: true, RequireUniqueNames: true,
 			Setup: func(e *testscript.Env) error {
 				name, value, _ := strings.Cut(endQuickly, "=")
 				e.Setenv(name, value)
+				schemas(e)
 				e.Setenv("HOME", e.WorkDir)
 				e.Setenv("DOCKER_HOST", engine.Host)
 				return nil
