@@ -22,6 +22,7 @@ type evaluator struct {
 	sel     *selection
 	handler Handler
 	known   func(addr.Instance) bool // EvalRequest.Known
+	exclude func(addr.Instance) bool // EvalRequest.Exclude
 	phase   CheckPhase
 	scope   *hcl.EvalContext // functions, path, iexecform
 
@@ -45,12 +46,13 @@ type evaluator struct {
 // nodeState is what is known of a node so far.
 type nodeState struct {
 	done      bool
-	failed    bool            // there is no value
-	someBad   bool            // some instances are bad
-	value     cty.Value       // what references see
-	deps      []addr.Instance // of a local, provider or output
-	instances []addr.Instance // of a resource or data block, sorted
-	all       []addr.Instance // the instances and, for data, what they depend on; nil until asked for
+	failed    bool              // there is no value
+	someBad   bool              // some instances are bad
+	value     cty.Value         // what references see
+	deps      []addr.Instance   // of a local, provider or output
+	keys      map[addr.Key]bool // of a provider with for_each: whether the configuration can be used; nil while unknown
+	instances []addr.Instance   // of a resource or data block, sorted
+	all       []addr.Instance   // the instances and, for data, what they depend on; nil until asked for
 }
 
 // pending is the instances of a block on their way to the handler.
@@ -67,7 +69,7 @@ type pending struct {
 // whose references are done, data sources first. An error stops only what depends on it. The Evaluation is never nil.
 func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hcl.Diagnostics) {
 	e := &evaluator{
-		Config: c, handler: req.Handler, known: req.Known, phase: req.Checks, onImport: req.Import,
+		Config: c, handler: req.Handler, known: req.Known, exclude: req.Exclude, phase: req.Checks, onImport: req.Import,
 		bad: map[addr.Instance]bool{}, checked: map[string]*CheckResult{}, data: map[addr.Instance][]addr.Instance{},
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
@@ -82,11 +84,12 @@ func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hc
 	e.setInputs(req.Inputs)
 	e.run(ctx)
 	r := e.result
-	for _, list := range [][]addr.Instance{r.Instances, r.Failed, r.Skipped} {
+	for _, list := range [][]addr.Instance{r.Instances, r.Failed, r.Skipped, r.Excluded} {
 		slices.SortFunc(list, addr.Instance.Compare)
 	}
-	slices.SortFunc(r.Providers, compareProviders)
+	slices.SortFunc(r.Providers, addr.Provider.Compare)
 	r.Checks = e.checkResults()
+	e.checkTargets(req.Targets)
 	return r, inOrder(discreet(e.explain(e.diags)))
 }
 
@@ -256,33 +259,6 @@ func (e *evaluator) output(n *node, ctx *hcl.EvalContext) {
 	e.result.Outputs[n.name] = OutputValue{Value: v, Sensitive: n.output.Sensitive, Description: n.output.Description, DependsOn: at.deps}
 }
 
-func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalContext) {
-	at := e.of(n)
-	block := Block{Range: n.rng, body: n.body}
-	if n.body == nil {
-		block.Value = e.providerTable(n.provider).Null()
-	} else {
-		block.scope = values
-		v := n.body.evaluate(values, n.id(), true, e.static, e.broken)
-		e.diags = append(e.diags, v.diags...)
-		if at.failed = v.diags.HasErrors(); at.failed {
-			return
-		}
-		block.Value, block.Sensitive = v.value, v.sensitive
-	}
-	if e.static {
-		if e.inspect != nil && n.body != nil {
-			e.inspect(Inspected{Block: block, Table: n.body.table, Provider: n.provider})
-		}
-		return
-	}
-	diags := e.handler.Provider(ctx, n.provider, block)
-	e.diags = append(e.diags, diags...)
-	if at.failed = diags.HasErrors(); !at.failed {
-		e.result.Providers = append(e.result.Providers, n.provider)
-	}
-}
-
 // wave evaluates blocks that don't depend on each other and asks the handler about all of their instances at once.
 func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, context.Context, []Instance) []Result) {
 	var (
@@ -351,6 +327,14 @@ func (e *evaluator) tell(n *node, diags hcl.Diagnostics) {
 	e.diags = append(e.diags, diags...)
 }
 
+// excluded reports whether the request leaves out a block or an instance.
+func (e *evaluator) excluded(i addr.Instance) bool { return e.exclude != nil && e.exclude(i) }
+
+func (e *evaluator) leaveOut(i addr.Instance) {
+	e.bad[i] = true
+	e.result.Excluded = append(e.result.Excluded, i)
+}
+
 // joined is both lists, without a copy when the first is empty.
 func joined(a, b []Instance) []Instance {
 	if len(a) == 0 {
@@ -410,6 +394,11 @@ func (e *evaluator) block(n *node) *pending {
 		return nil
 	}
 	whole := addr.Instance{Resource: e.address(n)}
+	if e.excluded(whole) {
+		at.failed, at.value = true, cty.DynamicVal
+		e.leaveOut(whole)
+		return nil
+	}
 	ctx := e.context(n)
 	if e.refsFailed(n.refs) || e.expansionBad(n, ctx) || e.importsFailed(n) {
 		at.failed = true
@@ -460,8 +449,13 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 		if !e.sel.hasKey(n, e.here.path, key) {
 			continue
 		}
-		inst := Instance{Addr: addr.Instance{Resource: resource, Key: key}, Provider: n.provider, Check: n.check != nil}
+		inst := Instance{Addr: addr.Instance{Resource: resource, Key: key}, Check: n.check != nil}
 		at.instances = append(at.instances, inst.Addr)
+		if !key.IsZero() && e.excluded(inst.Addr) {
+			at.someBad = true
+			e.leaveOut(inst.Addr)
+			continue
+		}
 		inst.Block = Block{Range: n.rng, body: n.body, scope: ctx, key: key, each: x.value(i)}
 		deps, bad := sharedDeps, sharedBad
 		if len(own) > 0 {
@@ -472,6 +466,13 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 		if n.kind == dataNode {
 			e.data[inst.Addr] = deps
 		}
+		provider, usable, wrong := e.providerOf(n, inst.context())
+		if wrong.HasErrors() {
+			e.tell(n, wrong)
+			e.fail(n, inst.Addr)
+			continue
+		}
+		inst.Provider, bad = provider, bad || !usable
 		if bad {
 			at.someBad, e.bad[inst.Addr] = true, true
 			e.result.Skipped = append(e.result.Skipped, inst.Addr)

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-
-	"github.com/iexecform/iexecform/config/addr"
 )
 
 // Edge says that block From refers to block To. The names are addresses: iexec_app.a, data.oci_image.i, var.v, local.l,
@@ -157,8 +155,4 @@ func (l *loader) reportCycle(cycle []*node) {
 		fmt.Fprintf(&lines, "\n  %s refers to %s at %s", n.id(), cycle[(i+1)%len(cycle)].id(), place(where(i)))
 	}
 	l.errorf(where(0).Ptr(), "Cycle", "These blocks refer to each other in a circle, so that none can be computed first:%s\nRemove one of these references.", lines.String())
-}
-
-func compareProviders(a, b addr.Provider) int {
-	return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Alias, b.Alias))
 }

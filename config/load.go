@@ -1,9 +1,7 @@
 package config
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	version "github.com/hashicorp/go-version"
@@ -156,30 +154,6 @@ func (l *loader) declareOutput(block *hcl.Block) {
 		n.expr = value.Expr
 		l.add(n, l.outputs)
 	}
-}
-
-func (l *loader) declareProvider(block *hcl.Block) {
-	name := block.Labels[0]
-	table := l.table("provider", name, l.schemas.ProviderTable)
-	if table == nil {
-		l.errorf(block.LabelRanges[0].Ptr(), "Unknown provider", "There is no provider %q.%s There are: %s.",
-			name, DidYouMean(name, l.schemas.Names()), strings.Join(l.schemas.Names(), ", "))
-		return
-	}
-	p := addr.Provider{Name: name}
-	body, content := l.body(block, table, "alias")
-	if alias := content.Attributes["alias"]; alias != nil && l.literal(alias, &p.Alias) && !hclsyntax.ValidIdentifier(p.Alias) {
-		l.errorf(alias.Expr.Range().Ptr(), "Invalid name", "%q cannot be an alias: it must be a name.", p.Alias)
-	}
-	if first := l.providers[p]; first != nil {
-		what := fmt.Sprintf("The configuration of provider %s", p)
-		if p.Alias == "" {
-			what += " without alias"
-		}
-		l.duplicate(what, block.DefRange, first.rng)
-		return
-	}
-	l.providers[p] = l.append(&node{kind: providerNode, name: p.String(), provider: p, body: body, rng: block.DefRange})
 }
 
 func (l *loader) declareResource(block *hcl.Block) {

@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/iexecform/iexecform/config/addr"
-	"github.com/iexecform/iexecform/config/schema"
 )
 
 // scope is what an expression may refer to besides the blocks.
@@ -391,6 +390,10 @@ func (l *loader) resolveNode(n *node) {
 		for _, c := range n.asserts {
 			l.useCondition(n, c, scope{check: n})
 		}
+	case providerNode:
+		if n.forEach != nil {
+			l.use(n, n.forEach, scope{})
+		}
 	case dataNode, resourceNode:
 		if n.count != nil {
 			l.use(n, n.count, scope{expansion: true})
@@ -482,68 +485,4 @@ func (l *loader) useDependsOn(n *node, expr hcl.Expression) {
 		n.refs = append(n.refs, ref{to: to, mode: refKey, key: inst.Key, explicit: true, dependsOn: true, rng: t.SourceRange()})
 	}
 	l.diags = append(l.diags, f.diags...)
-}
-
-// providerName is the provider that a type belongs to: the part of its name before the first "_".
-func providerName(typ string) string {
-	name, _, _ := strings.Cut(typ, "_")
-	return name
-}
-
-// useProvider finds the provider configuration of a resource, data or import block.
-func (l *loader) useProvider(n *node) {
-	n.provider.Name = providerName(n.address.Type)
-	rng := n.rng
-	if attr := n.providerExpr; attr != nil {
-		rng = attr.Expr.Range()
-		t, diags := hcl.AbsTraversalForExpr(attr.Expr)
-		if diags.HasErrors() || len(t) > 2 {
-			l.errorf(rng.Ptr(), "Invalid provider", "provider takes the name of a provider configuration, such as %s or %s.ALIAS, without quotes.", n.provider, n.provider)
-			return
-		}
-		if t.RootName() != n.provider.Name {
-			l.errorf(rng.Ptr(), "Invalid provider", "%s belongs to provider %s, not to %s. Write %s or %s.ALIAS.",
-				n.address.Type, n.provider.Name, t.RootName(), n.provider.Name, n.provider.Name)
-			return
-		}
-		n.provider.Alias, _ = attrName(t, 1)
-	}
-	if !l.passed(n, rng) {
-		return
-	}
-	to := l.Config.providers[n.provider]
-	if to == nil && n.provider.Alias != "" && l.incomplete {
-		return
-	}
-	if to == nil && n.provider.Alias != "" {
-		l.errorf(rng.Ptr(), "Reference to undeclared provider", "There is no configuration of provider %s.%s Declare it with a block: provider %q { alias = %q }",
-			n.provider, l.otherProvider(n.provider), n.provider.Name, n.provider.Alias)
-		return
-	}
-	if to == nil {
-		to = l.append(&node{kind: providerNode, name: n.provider.Name, provider: n.provider})
-		to.module, l.Config.providers[n.provider] = l.Config.module, to
-	}
-	n.refs = append(n.refs, ref{to: to, rng: rng})
-}
-
-func (l *loader) otherProvider(p addr.Provider) string {
-	var aliases []string
-	for other := range l.Config.providers {
-		if other.Name == p.Name && other.Alias != "" {
-			aliases = append(aliases, other.Alias)
-		}
-	}
-	if s := suggestion(p.Alias, aliases); s != "" {
-		return fmt.Sprintf(" Did you mean %s.%s?", p.Name, s)
-	}
-	return ""
-}
-
-// providerTable is the table of an implied provider.
-func (c *Config) providerTable(p addr.Provider) *schema.Table {
-	if t := c.schemas.ProviderTable(p.Name); t != nil {
-		return t
-	}
-	return &schema.Table{Type: p.Name}
 }

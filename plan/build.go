@@ -30,6 +30,7 @@ type Options struct {
 	Mode        Mode
 	SkipRefresh bool            // take the state's word for what exists
 	Targets     []addr.Instance // only these and what they depend on; without key: every instance
+	Exclude     []addr.Instance // not these, nor what depends on them; without key: every instance
 	Replace     []addr.Instance
 	Imports     map[addr.Instance]string // ids of objects to import besides those of import blocks
 	Parallelism int                      // reads of data sources at once; 0 means 10
@@ -49,10 +50,11 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 		return b.plan, b.session, diags
 	}
 	evaluation, more := o.Config.Evaluate(ctx, config.EvalRequest{
-		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, Known: b.remembers, ProvidersOnly: o.Mode != Normal, Handler: b,
+		Inputs: o.Inputs, Workspace: o.Workspace, Targets: b.Targets, Known: b.remembers, Exclude: b.excludes(), ProvidersOnly: o.Mode != Normal, Handler: b,
 		Import: b.ask,
 	})
 	diags = append(diags, more...)
+	diags = append(diags, b.checkExcluded(evaluation)...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)
 	diags = foldFailures(append(diags, b.unread...))
 	diags = append(diags, b.require()...)
@@ -85,6 +87,9 @@ func newBuilder(o Options) *builder {
 	for _, t := range o.Targets {
 		b.plan.Targets = append(b.plan.Targets, t.String())
 	}
+	for _, t := range o.Exclude {
+		b.plan.Exclude = append(b.plan.Exclude, t.String())
+	}
 	for to, id := range o.Imports {
 		b.imports[to] = config.Import{To: to, ID: id}
 	}
@@ -106,19 +111,20 @@ type proposal struct {
 // builder implements config.Handler: the evaluation drives it.
 type builder struct {
 	Options
-	plan      *Plan
-	session   *Session
-	objects   map[addr.Instance]*object // of the state, filled when the provider is opened
-	proposals map[addr.Instance]*proposal
-	order     []addr.Instance                     // of the proposals: dependencies first
-	verify    map[addr.Instance]*providers.Action // of data sources
-	imports   map[addr.Instance]config.Import     // that are asked for
-	imported  map[addr.Instance]string            // ids of those that were read
-	mentioned map[string]map[string]addr.Instance // texts of the state's objects, by type: see managedBy
-	targetSet map[addr.Instance]bool              // see wanted; nil until asked for
-	reading   map[objectsOf]chan readPart         // being read
-	told      map[string]bool                     // texts of errors of reading
-	unread    hcl.Diagnostics                     // about objects that could not be decoded or read: their Err is set
+	evaluation *config.Evaluation // once it is done
+	plan       *Plan
+	session    *Session
+	objects    map[addr.Instance]*object // of the state, filled when the provider is opened
+	proposals  map[addr.Instance]*proposal
+	order      []addr.Instance                     // of the proposals: dependencies first
+	verify     map[addr.Instance]*providers.Action // of data sources
+	imports    map[addr.Instance]config.Import     // that are asked for
+	imported   map[addr.Instance]string            // ids of those that were read
+	mentioned  map[string]map[string]addr.Instance // texts of the state's objects, by type: see managedBy
+	targetSet  map[addr.Instance]bool              // see wanted; nil until asked for
+	reading    map[objectsOf]chan readPart         // being read
+	told       map[string]bool                     // texts of errors of reading
+	unread     hcl.Diagnostics                     // about objects that could not be decoded or read: their Err is set
 }
 
 // An object is what the state and the network say about one instance.
@@ -144,12 +150,17 @@ func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
 		names = append(names, d.Addr.String())
 	}
 	for i := range b.State.Snapshot.Resources {
-		known[i.Resource] = true
+		known[i.Resource.Block()] = true
 		names = append(names, i.String())
+	}
+	for r := range known {
+		for m := r.Module; m != ""; m = m.Parent() {
+			known[addr.Resource{Module: m}] = true
+		}
 	}
 	check := func(flag string, list []addr.Instance) {
 		for _, t := range list {
-			if known[t.Resource] {
+			if known[t.Resource.Block()] {
 				continue
 			}
 			diags = diags.Append(&hcl.Diagnostic{
@@ -161,6 +172,7 @@ func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
 		}
 	}
 	check("--target", b.Targets)
+	check("--exclude", b.Exclude)
 	check("--replace", b.Replace)
 	return diags
 }
@@ -205,7 +217,7 @@ func (b *builder) refresh(ctx context.Context, p addr.Provider) {
 	byType := map[string][]addr.Instance{}
 	name := p.String()
 	for i, object := range b.State.Snapshot.Resources {
-		if object.Provider == name {
+		if object.Provider == name && !matches(b.Exclude, i) {
 			byType[i.Resource.Type] = append(byType[i.Resource.Type], i)
 		}
 	}
@@ -391,24 +403,30 @@ func (b *builder) propose(req providers.PlanRequest, p addr.Provider, result pro
 func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (diags hcl.Diagnostics) {
 	kept := map[addr.Instance]bool{}
 	failed := map[addr.Resource]bool{} // blocks that could not be evaluated: nothing of them goes
+	var lost []addr.Instance           // modules of that kind
+	b.evaluation = evaluation
 	if b.Mode == Normal {
 		for _, i := range evaluation.Instances {
 			kept[i] = true
 		}
-		for _, i := range slices.Concat(evaluation.Failed, evaluation.Skipped) {
-			failed[i.Resource] = true
+		for _, i := range slices.Concat(evaluation.Failed, evaluation.Skipped, evaluation.Excluded) {
+			if failed[i.Resource] = true; i.Resource.Type == "" {
+				lost = append(lost, i)
+			}
 		}
 	}
 	b.allRefreshed()
 	var gone []addr.Instance
 	for i := range b.State.Snapshot.Resources {
-		if !kept[i] && !failed[i.Resource] && (len(b.Targets) == 0 || b.Mode != Normal || matches(b.Targets, i)) {
+		if !kept[i] && !failed[i.Resource] && !matches(lost, i) && (len(b.Targets) == 0 || b.Mode != Normal || matches(b.Targets, i)) {
 			gone = append(gone, i)
 		}
 	}
 	if b.Mode != Normal && len(b.Targets) > 0 {
 		gone = b.withDependents(gone)
 	}
+	gone = b.stay(gone)
+	b.tellExcluded(evaluation)
 	gone = b.dependentsFirst(gone)
 	batches := map[addr.Provider][]addr.Instance{}
 	var used []addr.Provider
@@ -436,7 +454,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 		table := b.Providers.ProviderTable(p.Name)
 		if table == nil || p.Alias != "" {
 			return diags.Append(errorf("Provider configuration missing",
-				"%s is in the state with provider %s, which the configuration no longer has. Put the provider block back until the objects are gone, or run `iexecform state rm`.", gone[0], p))
+				"%s is in the state with provider %s, which the configuration no longer has. Put %s back until the objects are gone, or run `iexecform state rm`.", gone[0], p, lacking(p)))
 		}
 		if diags = b.Provider(ctx, p, config.Block{Value: table.Null()}); diags.HasErrors() {
 			return diags
@@ -476,6 +494,14 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 		b.propose(reqs[n], p, result, b.State.Snapshot.Resources[i].Dependencies, true)
 	}
 	return diags
+}
+
+// lacking is what a configuration without a provider configuration lacks.
+func lacking(p addr.Provider) string {
+	if p.Key.IsZero() {
+		return "the provider block"
+	}
+	return fmt.Sprintf("the key %s of its for_each", p.Key.Value().AsString())
 }
 
 // proposeRefresh makes the state say what is.
@@ -572,8 +598,8 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	b.groupActions(ctx)
 	b.review(ctx)
 	if b.Mode == Normal {
-		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets) > 0 || !p.Complete)
-	} else if b.Mode == Destroy && len(b.Targets) == 0 {
+		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets)+len(b.Exclude) > 0 || !p.Complete)
+	} else if b.Mode == Destroy && len(b.Targets)+len(b.Exclude) == 0 {
 		p.Outputs = outputChanges(b.State.Snapshot, &config.Evaluation{}, false)
 	}
 }
@@ -617,6 +643,6 @@ func (b *builder) wanted(i addr.Instance) bool {
 
 func matches(list []addr.Instance, i addr.Instance) bool {
 	return slices.ContainsFunc(list, func(t addr.Instance) bool {
-		return t.Resource == i.Resource && (t.Key.IsZero() || t.Key == i.Key)
+		return t.Covers(i)
 	})
 }
