@@ -25,6 +25,25 @@ type site struct {
 	children map[*module][]*site
 }
 
+// HasModule reports whether the evaluation came to an instance of a module.
+func (v *Evaluation) HasModule(m addr.Module) bool {
+	return m == "" || v.eval != nil && v.eval.byPath[m] != nil
+}
+
+// checkTargets reports targets in instances of modules that aren't there.
+func (e *evaluator) checkTargets(targets []addr.Instance) {
+	for _, t := range targets {
+		m := t.Resource.Module
+		found := m == "" || e.diags.HasErrors() || e.known != nil && e.known(t)
+		for path := range e.byPath {
+			found = found || m.Contains(path)
+		}
+		if !found {
+			e.diags = append(e.diags, failure(nil, "Unknown target", "%s has no instance %s.", m.Call(), m))
+		}
+	}
+}
+
 // start makes the root's site and the states of its nodes.
 func (e *evaluator) start(workspace cty.Value) {
 	e.scope = e.Config.scope.NewChild()
@@ -107,11 +126,13 @@ func (e *evaluator) makeSites(n *node) {
 	ctx := e.context(n)
 	if e.refsFailed(n.refs) || e.expansionBad(n, ctx) {
 		at.failed = true
+		e.result.Skipped = append(e.result.Skipped, e.all(n))
 		return
 	}
 	x, diags := e.expand(n, ctx)
 	if e.diags = append(e.diags, diags...); diags.HasErrors() {
 		at.failed = true
+		e.result.Failed = append(e.result.Failed, e.all(n))
 		return
 	}
 	if x.unknown {
@@ -126,6 +147,11 @@ func (e *evaluator) makeSites(n *node) {
 	for i, key := range x.keys {
 		e.makeSite(n, key, x.value(i))
 	}
+}
+
+// all stands for all instances of a module.
+func (e *evaluator) all(n *node) addr.Instance {
+	return addr.Instance{Resource: addr.Resource{Module: e.here.path.Child(n.name, addr.Key{})}}
 }
 
 func (e *evaluator) makeSite(n *node, key addr.Key, each cty.Value) *site {

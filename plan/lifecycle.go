@@ -118,6 +118,7 @@ const (
 	ReasonRequested    Reason = "replace_by_request"
 	ReasonTriggered    Reason = "replace_by_triggers"
 	ReasonNoConfig     Reason = "delete_because_no_resource_config"
+	ReasonNoModule     Reason = "delete_because_no_module"
 	ReasonRepetition   Reason = "delete_because_wrong_repetition"
 	ReasonCountIndex   Reason = "delete_because_count_index"
 	ReasonEachKey      Reason = "delete_because_each_key"
@@ -143,6 +144,8 @@ func (b *builder) reason(i addr.Instance, c *proposal) Reason {
 func (b *builder) gone(i addr.Instance) (Reason, string) {
 	repetition, ok := b.Config.Repetition(i.Resource)
 	switch {
+	case b.evaluation != nil && !b.evaluation.HasModule(i.Resource.Module):
+		return ReasonNoModule, fmt.Sprintf("%s is not in the configuration", i.Resource.Module)
 	case !ok:
 		return ReasonNoConfig, fmt.Sprintf("%s is no longer in the configuration", i.Resource)
 	case repetition == config.ByCount && i.Key.IsInt():

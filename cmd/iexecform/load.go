@@ -166,7 +166,7 @@ func (a *app) prompt(noInput bool) providers.Prompter {
 func parseAddresses(what string, texts []string) ([]addr.Instance, error) {
 	var list []addr.Instance
 	for _, text := range texts {
-		i, err := addr.ParseInstance(text)
+		i, err := addr.ParseTarget(text)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}

@@ -295,7 +295,7 @@ func find(s *state.Snapshot, addresses []string) ([]addr.Instance, error) {
 	for _, w := range wanted {
 		known := false
 		for _, i := range all {
-			if i == w || i.Resource == w.Resource && w.Key.IsZero() {
+			if w.Covers(i) {
 				found[i], known = true, true
 			}
 		}

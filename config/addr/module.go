@@ -56,6 +56,17 @@ func (m Module) Contains(other Module) bool {
 	return true
 }
 
+// Covers reports whether i is what t stands for: without key every instance, and of a module all that is in it.
+func (t Instance) Covers(i Instance) bool {
+	if t.Resource.Type == "" {
+		return t.Resource.Module.Contains(i.Resource.Module)
+	}
+	if t.Resource.Local() != i.Resource.Local() || !t.Key.IsZero() && t.Key != i.Key {
+		return false
+	}
+	return t.Resource.Module == i.Resource.Module || len(t.Resource.Module.steps()) == len(i.Resource.Module.steps()) && t.Resource.Module.Contains(i.Resource.Module)
+}
+
 // Up is the module that m is in, so many calls from the root.
 func (m Module) Up(depth int) Module {
 	var up Module
@@ -63,6 +74,11 @@ func (m Module) Up(depth int) Module {
 		up = up.Child(s.name, s.key)
 	}
 	return up
+}
+
+// Parent is the module that m is called in; the root for the root.
+func (m Module) Parent() Module {
+	return m.Up(max(0, len(m.steps())-1))
 }
 
 // Keys are those of the calls that lead to m; zero where there is none.
