@@ -35,9 +35,10 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:
 //
 //	localnet          start the local network (one for all scripts) and give the script an account of its own on it:
-//	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_SMS, LOCALNET_IMAGE, LOCALNET_ADDRESS, IEXECFORM_PRIVATE_KEY and
-//	                  the variables rpc_url, market_url, sms_url and image (as IEXECFORM_VAR_…)
+//	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_SMS, LOCALNET_IMAGE, LOCALNET_ADDRESS, LOCALNET_CONTRACTS,
+//	                  IEXECFORM_PRIVATE_KEY and the variables rpc_url, market_url, sms_url and image (as IEXECFORM_VAR_…)
 //	sent [N]          fail unless the account sent N transactions since the last sent; without N, count anew
+//	buy ADDRESS N     buy N units of the app order at the address, as a stranger
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
@@ -73,8 +74,11 @@ func TestScripts(t *testing.T) {
 			"localnet": func(ts *testscript.TestScript, _ bool, _ []string) {
 				info := network().Info()
 				account := nettest.NewAccount(t, network(), int(accounts.Add(1)))
+				cache, err := os.UserCacheDir()
+				ts.Check(err)
 				for name, value := range map[string]string{
-					"LOCALNET_RPC": info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_SMS": info.SMSURL, "LOCALNET_IMAGE": info.SampleImage,
+					"LOCALNET_CONTRACTS": filepath.Join(cache, "iexecform", "contracts"),
+					"LOCALNET_RPC":       info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_SMS": info.SMSURL, "LOCALNET_IMAGE": info.SampleImage,
 					"LOCALNET_ADDRESS":         account.Address.Hex(),
 					"IEXECFORM_PRIVATE_KEY":    "0x" + hex.EncodeToString(crypto.FromECDSA(account.Key)),
 					"IEXECFORM_VAR_rpc_url":    info.RPCURL,
@@ -87,6 +91,7 @@ func TestScripts(t *testing.T) {
 			},
 			"atlantis": atlantis,
 			"sent":     sent,
+			"buy":      buyer(t, network),
 			"lock":     lock,
 			"unlock":   unlock,
 			"freeport": freePort,
