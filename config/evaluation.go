@@ -20,6 +20,9 @@ type EvalRequest struct {
 	// Known reports whether a target that the configuration lacks is known elsewhere, such as in the state, and so no
 	// error. It may be nil.
 	Known func(target addr.Instance) bool
+	// Exclude leaves out blocks, which it is asked about without key, or some of their instances, and with them all that depends
+	// on them. It may be nil.
+	Exclude func(addr.Instance) bool
 	// ProvidersOnly limits the evaluation to the provider blocks and what they depend on.
 	ProvidersOnly bool
 	// UnwrittenOnly limits the evaluation to the provider blocks, to imports without a resource block, and to what these
@@ -121,7 +124,8 @@ type Evaluation struct {
 	Instances []addr.Instance        // all that the configuration has within the request's limits, sorted
 	Providers []addr.Provider        // all that the handler accepted, sorted
 	Failed    []addr.Instance        // instances with errors, sorted; without key when the block could not be expanded
-	Skipped   []addr.Instance        // instances that depend on what failed, sorted; without key as for Failed
+	Skipped   []addr.Instance        // instances that depend on what failed or is excluded, sorted; without key as for Failed
+	Excluded  []addr.Instance        // instances that the request leaves out, sorted; without key for a whole block
 
 	Checks []CheckResult // sorted by kind and name: what the conditions came to
 

@@ -42,6 +42,8 @@ type filePlan struct {
 	Records   int                        `json:"journal_records,omitempty"`
 	Config    string                     `json:"config_sha256"`
 	Targets   []string                   `json:"targets,omitempty"`
+	Exclude   []string                   `json:"exclude,omitempty"`
+	LeftOut   []string                   `json:"left_out,omitempty"`
 	Complete  bool                       `json:"complete"`
 	Types     map[string]json.RawMessage `json:"types"`
 	Moves     []state.Moved              `json:"moves,omitempty"`
@@ -165,7 +167,7 @@ func decodeFile(document []byte) (*Plan, error) {
 func encodePlan(p *Plan) ([]byte, error) {
 	body := filePlan{
 		Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
-		Config: p.Config, Targets: p.Targets, Complete: p.Complete, Types: map[string]json.RawMessage{},
+		Config: p.Config, Targets: p.Targets, Exclude: p.Exclude, LeftOut: p.LeftOut, Complete: p.Complete, Types: map[string]json.RawMessage{},
 		Providers: []fileProvider{}, Changes: make([]fileChange, 0, len(p.Changes)), Actions: p.Actions,
 		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves, Checks: p.Checks,
 	}
@@ -291,7 +293,7 @@ func encodePath(path cty.Path) []any {
 func (f filePlan) plan() (*Plan, error) {
 	p := &Plan{
 		Mode: f.Mode, Project: f.Project, Workspace: f.Workspace, Lineage: f.Lineage, Serial: f.Serial, Records: f.Records,
-		Config: f.Config, Targets: f.Targets, Complete: f.Complete, Actions: f.Actions,
+		Config: f.Config, Targets: f.Targets, Exclude: f.Exclude, LeftOut: f.LeftOut, Complete: f.Complete, Actions: f.Actions,
 		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves, Checks: f.Checks,
 	}
 	types := map[string]cty.Type{}

@@ -37,7 +37,9 @@ type Plan struct {
 	Records   int    // journal records folded into that state: not 0 after an interrupted run
 	Config    string // sha256 of the configuration files, as hex
 	Targets   []string
-	Complete  bool // false when an error left something out: cannot be applied
+	Exclude   []string // addresses that are left out
+	LeftOut   []string // addresses that are left out with them, because they depend on them
+	Complete  bool     // false when an error left something out: cannot be applied
 
 	Moves     []state.Moved // in the state, all at once, before anything else
 	Providers []Provider

@@ -22,8 +22,20 @@ const interruptText = "Interrupt received: finishing what is in flight; nothing 
 
 type applyOptions struct {
 	planOptions
+	backupFlag
 	autoApprove bool
+	stopTimeout time.Duration
 	planFile    string
+}
+
+// addApply adds the flags of apply and destroy.
+func (o *applyOptions) addApply(cmd *cobra.Command, a *app) {
+	o.addInputs(cmd, a)
+	flags := cmd.Flags()
+	o.backupFlag.add(flags, "none: git has the state")
+	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
+	flags.BoolVar(&o.concise, "concise", false, "print no progress")
+	flags.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute, "when interrupted, wait for what is in flight no longer than this `DURATION`; 0s is without end")
 }
 
 // applyView shows an apply. Diagnostics may be called at any time, Close at the end.
@@ -51,10 +63,8 @@ func (a *app) applyCommand() *cobra.Command {
 			return a.applyChecked(cmd, o)
 		},
 	}
-	flags := cmd.Flags()
-	o.addInputs(cmd, a)
-	o.addModes(flags)
-	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
+	o.addApply(cmd, a)
+	o.addModes(cmd.Flags())
 	return cmd
 }
 
@@ -71,17 +81,15 @@ func (a *app) destroyCommand() *cobra.Command {
 			return a.applyChecked(cmd, o)
 		},
 	}
-	flags := cmd.Flags()
-	o.addInputs(cmd, a)
-	flags.BoolVar(&o.json, "json", false, "print JSON lines")
-	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
+	o.addApply(cmd, a)
+	o.addJSON(cmd.Flags())
 	return cmd
 }
 
 // refuseWithPlan refuses flags that only make sense while planning.
 func refuseWithPlan(cmd *cobra.Command) error {
 	var given []string
-	for _, name := range []string{"var-file", "target", "replace", "destroy", "refresh-only", "refresh"} {
+	for _, name := range []string{"var-file", "target", "target-file", "exclude", "exclude-file", "replace", "destroy", "refresh-only", "refresh"} {
 		if cmd.Flags().Changed(name) {
 			given = append(given, "--"+name)
 		}
@@ -99,8 +107,11 @@ func (a *app) applyChecked(cmd *cobra.Command, o applyOptions) error {
 	if o.json && o.planFile == "" && !o.autoApprove {
 		return &usageError{cmd, errors.New("--json asks nothing: give --auto-approve or a plan file as well")}
 	}
-	v := a.applyView(o.planOptions)
-	defer v.Close()
+	v, end, err := a.openView(o.planOptions)
+	if err != nil {
+		return err
+	}
+	defer end()
 	ctx, stop := a.interruptible(cmd.Context(), interruptText)
 	defer stop()
 	run := a.applyFresh
@@ -108,16 +119,6 @@ func (a *app) applyChecked(cmd *cobra.Command, o applyOptions) error {
 		run = a.applySaved
 	}
 	return tell(v, run(ctx, o, v))
-}
-
-// applyView is lines for machines, or text for people.
-func (a *app) applyView(o planOptions) applyView {
-	if o.json {
-		return view.NewLines(a.streams.Out, version, time.Now)
-	}
-	h := a.human()
-	h.Compact = o.compact
-	return h.Applying()
 }
 
 // tell shows an error, unless all has been shown.
@@ -250,7 +251,11 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store state.Store, options apply.Options) error {
 	outcome := &view.Outcome{Plan: options.Plan, Result: &apply.Result{Snapshot: options.State.Snapshot}}
 	if !options.Plan.Empty() || options.State.Records > 0 {
+		if _, err := a.backUp(options.State.Snapshot, o.backupFlag, false); err != nil {
+			return err
+		}
 		options.Tool, options.Store, options.Providers, options.Parallelism = version, store, a.providers(), o.parallelism
+		options.StopTimeout = o.stopTimeout
 		options.Observe = func(e apply.Event) {
 			if e.Type == apply.Succeeded {
 				outcome.Done = append(outcome.Done, e.Action)

@@ -25,10 +25,13 @@ type planOptions struct {
 	lockFlags
 	destroy, refreshOnly bool
 	noRefresh            bool
-	targets, replace     []string
-	parallelism          int
-	json, compact        bool
-	imports              map[addr.Instance]string // see plan.Options
+	selectionFlags
+	replace       []string
+	parallelism   int
+	json, compact bool
+	concise       bool
+	jsonInto      string
+	imports       map[addr.Instance]string // see plan.Options
 }
 
 // addInputs adds the flags of every command that makes a plan.
@@ -37,8 +40,9 @@ func (o *planOptions) addInputs(cmd *cobra.Command, a *app) {
 	o.inputFlags.add(flags)
 	o.lockFlags.add(flags)
 	a.addState(cmd)
-	flags.StringArrayVar(&o.targets, "target", nil, "plan only the resource `ADDRESS` and what it depends on (repeatable)")
+	o.selectionFlags.add(cmd, a)
 	flags.StringArrayVar(&o.replace, "replace", nil, "make a new object for the resource `ADDRESS` (repeatable)")
+	_ = cmd.RegisterFlagCompletionFunc("replace", a.completeAddresses) // fails for a flag that doesn't exist
 	flags.Var((*inverted)(&o.noRefresh), "refresh", "look what exists; --refresh=false takes the state's word for it")
 	flags.Lookup("refresh").NoOptDefVal = "true"
 	flags.IntVar(&o.parallelism, "parallelism", 0, "do at most `N` things at once (default: 10 reads, 16 actions)")
@@ -48,7 +52,12 @@ func (o *planOptions) addInputs(cmd *cobra.Command, a *app) {
 func (o *planOptions) addModes(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.destroy, "destroy", false, "plan to withdraw everything")
 	flags.BoolVar(&o.refreshOnly, "refresh-only", false, "only make the state say what exists")
-	flags.BoolVar(&o.json, "json", false, "print JSON")
+	o.addJSON(flags)
+}
+
+func (o *planOptions) addJSON(flags *pflag.FlagSet) {
+	flags.BoolVar(&o.json, "json", false, "print JSON lines")
+	flags.StringVar(&o.jsonInto, "json-into", "", "print for people, and write the JSON lines into `FILE`")
 }
 
 // check refuses combinations that contradict each other.
@@ -61,6 +70,8 @@ func (o *planOptions) check(cmd *cobra.Command) error {
 		{o.refreshOnly && o.noRefresh, "--refresh-only and --refresh=false exclude each other"},
 		{o.refreshOnly && len(o.replace) > 0, "--refresh-only changes nothing, so --replace has no meaning"},
 		{o.destroy && len(o.replace) > 0, "--destroy makes nothing, so --replace has no meaning"},
+		{o.contradicts(), "--target and --exclude exclude each other"},
+		{o.json && o.jsonInto != "", "--json and --json-into exclude each other"},
 		{o.parallelism < 0, "--parallelism must be 1 or more"},
 	} {
 		if c.bad {
@@ -130,7 +141,7 @@ func (a *app) loadInputs(ctx context.Context, b *built, o planOptions) (hcl.Diag
 // build makes a plan while the state is locked. The error is about what kept it from being begun; whatever came up on the
 // way is in the result's diags.
 func (a *app) build(ctx context.Context, o planOptions, operation string) (*built, error) {
-	targets, err := parseAddresses("--target", o.targets)
+	targets, exclude, err := a.selection(o.selectionFlags)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +168,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	var more hcl.Diagnostics
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
 		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspace, State: b.state, Providers: a.providers(),
-		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Replace: replace,
+		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Exclude: exclude, Replace: replace,
 		Parallelism: o.parallelism, Imports: o.imports,
 	})
 	b.diags = append(diags, more...)

@@ -33,14 +33,18 @@ func (a *app) planCommand() *cobra.Command {
 			if o.generate != "" && o.mode() != plan.Normal {
 				return &usageError{cmd, errors.New("--generate-config-out is for what is imported, and --destroy and --refresh-only import nothing")}
 			}
-			v := a.applyView(o.planOptions)
-			defer v.Close()
+			v, end, err := a.openView(o.planOptions)
+			if err != nil {
+				return err
+			}
+			defer end()
 			return tell(v, a.plan(cmd, o, v))
 		},
 	}
 	flags := cmd.Flags()
 	o.addInputs(cmd, a)
 	o.addModes(flags)
+	flags.BoolVar(&o.concise, "concise", false, "print no progress; planning prints none")
 	flags.StringVar(&o.out, "out", "", "save the plan to `FILE`, for apply")
 	flags.StringVar(&o.generate, "generate-config-out", "", "write the resources that import blocks lack to the new `FILE`, and plan with them")
 	flags.BoolVar(&o.detailed, "detailed-exitcode", false, "exit 2 when there is something to do")

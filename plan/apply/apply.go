@@ -35,8 +35,9 @@ type Options struct {
 	State       *state.Loaded
 	Session     *plan.Session // with the clients of the plan's providers open
 	Providers   providers.Registry
-	Parallelism int         // actions at once; 0 means 16
-	Observe     func(Event) // may be nil; called from several goroutines, one at a time
+	Parallelism int           // actions at once; 0 means 16
+	StopTimeout time.Duration // how long what is under way may go on after ctx has ended; 0: without end
+	Observe     func(Event)   // may be nil; called from several goroutines, one at a time
 	// Config and Inputs are what the plan was made from, for what it could not know; nil when that isn't there. Then such
 	// outputs keep their old values, and a plan with conditions that only apply can tell is refused.
 	Config *config.Config
@@ -321,7 +322,10 @@ func (r *run) walk(ctx context.Context) {
 			after[i] = append(after[i], id-1)
 		}
 	}
-	for i, result := range dag.WalkGroups(ctx, after, group, r.Parallelism, r.visit) {
+	work, end := patience(ctx, r.StopTimeout)
+	defer end()
+	visit := func(_ context.Context, nodes []int) []error { return r.visit(work, nodes) }
+	for i, result := range dag.WalkGroups(ctx, after, group, r.Parallelism, visit) {
 		a := &r.Plan.Actions[i]
 		switch result.Status {
 		case dag.Done:

@@ -24,6 +24,7 @@ type Human struct {
 	Streams
 	Tables  Tables
 	Compact bool // warnings without their details
+	Concise bool // no progress
 }
 
 // Diagnostics prints errors and warnings to standard error.
@@ -88,6 +89,9 @@ func (h *Human) Plan(p *plan.Plan) error {
 		fmt.Fprintf(&b, "%s planned for %s only: the rest of the configuration is left out.\n\n",
 			h.Colour.yellow("Warning:"), strings.Join(p.Targets, ", "))
 	}
+	if len(p.Exclude) > 0 {
+		fmt.Fprintf(&b, "%s planned without %s.%s\n\n", h.Colour.yellow("Warning:"), strings.Join(p.Exclude, ", "), leftOutText(p.LeftOut))
+	}
 	h.planNotices(&b, p.Notices)
 	h.planPending(&b, p)
 	if !p.Empty() {
@@ -96,6 +100,14 @@ func (h *Human) Plan(p *plan.Plan) error {
 	}
 	_, err := h.Out.Write(b.Bytes())
 	return err
+}
+
+// leftOutText names what is left out with what is excluded.
+func leftOutText(addresses []string) string {
+	if len(addresses) == 0 {
+		return ""
+	}
+	return " Excluded with it, because of what depends on what: " + strings.Join(addresses, ", ") + "."
 }
 
 func (h *Human) planNothing(b *bytes.Buffer, p *plan.Plan) {

@@ -21,8 +21,9 @@ const (
 
 // Progress prints what happens while a plan is applied, to standard error.
 type Progress struct {
-	out    io.Writer
-	colour Palette
+	out     io.Writer
+	colour  Palette
+	concise bool // only what fails is told
 
 	mu      sync.Mutex
 	running map[int]*running
@@ -40,8 +41,8 @@ type running struct {
 
 // NewProgress starts to print the progress of a number of actions. Close ends it.
 func (h *Human) NewProgress(actions int) *Progress {
-	p := &Progress{out: h.Err, colour: h.ErrColour, running: map[int]*running{}}
-	if actions > barFrom && h.ErrTerminal {
+	p := &Progress{out: h.Err, colour: h.ErrColour, concise: h.Concise, running: map[int]*running{}}
+	if actions > barFrom && h.ErrTerminal && !h.Concise {
 		p.bars = mpb.New(mpb.WithOutput(h.Err), mpb.WithWidth(h.Width), mpb.WithAutoRefresh())
 		p.bar = p.bars.AddBar(int64(actions),
 			mpb.PrependDecorators(decor.CountersNoUnit("%d of %d actions ")),
@@ -114,9 +115,9 @@ func (p *Progress) end(a *providers.Action) {
 	}
 }
 
-// line prints a line, unless there is a bar.
+// line prints a line, unless there is a bar, or no progress is wanted.
 func (p *Progress) line(format string, args ...any) {
-	if p.bars == nil {
+	if p.bars == nil && !p.concise {
 		_, _ = fmt.Fprintf(p.out, format+"\n", args...)
 	}
 }
@@ -124,7 +125,7 @@ func (p *Progress) line(format string, args ...any) {
 // always prints a line, above the bar if there is one.
 func (p *Progress) always(format string, args ...any) {
 	if p.bars == nil {
-		p.line(format, args...)
+		_, _ = fmt.Fprintf(p.out, format+"\n", args...)
 		return
 	}
 	_, _ = fmt.Fprintf(p.bars, format+"\n", args...)
