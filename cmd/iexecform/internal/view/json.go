@@ -102,11 +102,28 @@ func newValues() jsonValues {
 }
 
 func (v *jsonValues) add(r jsonResource) {
-	v.RootModule.Resources = append(v.RootModule.Resources, r)
+	at := v.RootModule.child(r.module)
+	at.Resources = append(at.Resources, r)
 }
 
 type jsonModule struct {
+	Address   addr.Module    `json:"address,omitempty"`
 	Resources []jsonResource `json:"resources"`
+	Children  []*jsonModule  `json:"child_modules,omitempty"`
+}
+
+// child is the entry of a module, which is made when it isn't there yet.
+func (m *jsonModule) child(path addr.Module) *jsonModule {
+	if path == m.Address {
+		return m
+	}
+	in := m.child(path.Parent())
+	i := slices.IndexFunc(in.Children, func(c *jsonModule) bool { return c.Address == path })
+	if i < 0 {
+		i = len(in.Children)
+		in.Children = append(in.Children, &jsonModule{Address: path, Resources: []jsonResource{}})
+	}
+	return in.Children[i]
 }
 
 // State prints a whole state.
@@ -213,7 +230,7 @@ type jsonAddr struct {
 
 func toJSONAddr(i addr.Instance) jsonAddr {
 	return jsonAddr{
-		Addr: i.String(), Resource: i.String(), ImpliedProvider: providers.NameOf(i.Resource.Type),
+		Addr: i.String(), Module: string(i.Resource.Module), Resource: i.Resource.Local().String() + i.Key.String(), ImpliedProvider: providers.NameOf(i.Resource.Type),
 		ResourceType: i.Resource.Type, ResourceName: i.Resource.Name, ResourceKey: index(i.Key),
 	}
 }

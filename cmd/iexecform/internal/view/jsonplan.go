@@ -38,6 +38,7 @@ type jsonPrior struct {
 type jsonResourceChange struct {
 	Address         string     `json:"address"`
 	PreviousAddress string     `json:"previous_address,omitempty"`
+	ModuleAddress   string     `json:"module_address,omitempty"`
 	Mode            string     `json:"mode"`
 	Type            string     `json:"type"`
 	Name            string     `json:"name"`
@@ -181,7 +182,7 @@ func (j *JSON) resource(c *plan.Change, values json.RawMessage, sensitive any) j
 	r := c.Addr.Resource
 	out := jsonResource{
 		Address: c.Addr.String(), Mode: "managed", Type: r.Type, Name: r.Name, Index: index(c.Addr.Key),
-		Provider: c.Provider.String(), Values: values, Sensitive: sensitive, DependsOn: c.DependsOn,
+		Provider: c.Provider.String(), Values: values, Sensitive: sensitive, DependsOn: c.DependsOn, module: r.Module,
 	}
 	if table := tableOf(j.Tables, r.Type); table != nil {
 		out.SchemaVersion = table.Version
@@ -269,7 +270,7 @@ func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange,
 	r := c.Addr.Resource
 	out := jsonResourceChange{
 		Address: c.Addr.String(), Mode: "managed", Type: r.Type, Name: r.Name, Index: index(c.Addr.Key),
-		Provider: c.Provider.String(), Because: c.Because,
+		Provider: c.Provider.String(), Because: c.Because, ModuleAddress: string(r.Module),
 	}
 	sensitive := j.sensitive(r.Type)
 	change := jsonChange{Actions: changeActions(c), AfterUnknown: map[string]any{}, BeforeSensitive: sensitive(c.Before), AfterSensitive: sensitive(c.After)}

@@ -134,6 +134,8 @@ type jsonResource struct {
 	Values        json.RawMessage `json:"values"`
 	Sensitive     any             `json:"sensitive_values"` // the mask of the values
 	DependsOn     []addr.Instance `json:"depends_on,omitempty"`
+
+	module addr.Module
 }
 
 func (j *JSON) object(o Object) (jsonResource, error) {
@@ -146,7 +148,7 @@ func (j *JSON) object(o Object) (jsonResource, error) {
 	return jsonResource{
 		Address: o.Addr.String(), Mode: "managed", Type: r.Type, Name: r.Name, Index: index(o.Addr.Key),
 		Provider: o.Provider, SchemaVersion: o.SchemaVersion, Values: values,
-		Sensitive: mask, DependsOn: o.Dependencies,
+		Sensitive: mask, DependsOn: o.Dependencies, module: r.Module,
 	}, nil
 }
 
