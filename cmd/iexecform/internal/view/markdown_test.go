@@ -208,7 +208,7 @@ func TestMarkdownFits(t *testing.T) {
 		{10, "", true},
 		{100, "Of what is destroyed, replaced, forgotten or stays usable, everything is here.", true},
 		{1000, "is all here, but by name only.", true},
-		{10_000, "is only counted, by resource.", false},
+		{6_000, "is only counted, by resource.", false},
 	} {
 		got := markdown(t, manyOrders(t, test.n))
 		if len(got) > view.MarkdownLimit {

@@ -177,6 +177,9 @@ type expectText struct {
 // shown by their code. Line feeds stay.
 func plain(s string) string {
 	harmful := func(r rune) bool {
+		if r >= ' ' && r <= '~' {
+			return false
+		}
 		return r != '\n' && (unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError)
 	}
 	if !strings.ContainsFunc(s, harmful) {
