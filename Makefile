@@ -19,6 +19,7 @@ build: ## Build bin/iexecform
 
 test: ## Run all tests (TESTFLAGS=-race, …)
 	go test -timeout 30m $(TESTFLAGS) ./...
+	cd examples/policy && go test $(TESTFLAGS) ./...
 
 lint: $(LINT) ## Run the linters
 	$(LINT) run
