@@ -60,10 +60,17 @@ type TestAssert struct {
 type Expectation struct {
 	ID    string // var.NAME, or as CheckResult.ID; without key for any instance
 	Range hcl.Range
+	block addr.Instance // of a resource or data block
 }
 
 // Matches reports whether the expectation means what has that ID.
-func (x Expectation) Matches(id string) bool { return id == x.ID || strings.HasPrefix(id, x.ID+"[") }
+func (x Expectation) Matches(id string) bool {
+	if id == x.ID || x.block.Resource.Type == "" {
+		return id == x.ID
+	}
+	i, err := addr.ParseInstance(id)
+	return err == nil && x.block.Covers(i)
+}
 
 // dataOverride is an override_data block.
 type dataOverride struct {
@@ -255,11 +262,17 @@ func (l *testLoader) instance(expr hcl.Expression, what string) (addr.Instance, 
 	if diags.HasErrors() {
 		return addr.Instance{}, false
 	}
-	f := &finder{config: l.Config}
-	to, inst, rest := f.block(t)
-	l.diags = append(l.diags, f.diags...)
+	inst, rest, ok := addr.FromTraversal(t)
+	to := l.resources[inst.Resource.Block()]
+	if !ok || to == nil && inst.Resource.Module == "" {
+		f := &finder{config: l.Config, scope: scope{module: l.module}}
+		_, _, _ = f.block(t)
+		l.diags = append(l.diags, f.diags...)
+		return inst, false
+	}
 	switch {
 	case to == nil:
+		l.errorf(expr.Range().Ptr(), "Invalid "+what, "There is no %s in the module.", inst.Resource)
 		return inst, false
 	case len(rest) > 0:
 		l.errorf(expr.Range().Ptr(), "Invalid "+what, "%s takes blocks or instances of them, not their attributes. Write %s", what, inst)
@@ -289,7 +302,7 @@ func (l *testLoader) expectation(expr hcl.Expression) []Expectation {
 		return []Expectation{{ID: root + "." + name, Range: expr.Range()}}
 	}
 	if inst, ok := l.instance(expr, "expect_failures"); ok {
-		return []Expectation{{ID: inst.String(), Range: expr.Range()}}
+		return []Expectation{{ID: inst.String(), Range: expr.Range(), block: inst}}
 	}
 	return nil
 }
@@ -310,7 +323,7 @@ func (l *testLoader) assert(block *hcl.Block) []TestAssert {
 
 // testFinder collects the references of an expression of a test, which may name outputs and earlier runs besides.
 func (c *Config) testFinder(expr hcl.Expression) *finder {
-	f := &finder{config: c, locals: []map[string]struct{}{{"output": {}, "run": {}}}}
+	f := &finder{config: c, scope: scope{module: c.module}, locals: []map[string]struct{}{{"output": {}, "run": {}}}}
 	if node, ok := expr.(hclsyntax.Expression); ok {
 		_ = hclsyntax.Walk(node, f) // its diagnostics are those of Enter and Exit, which return none
 	}
@@ -347,7 +360,7 @@ func (l *testLoader) override(block *hcl.Block) []dataOverride {
 func dataOverrideOf(target addr.Instance, table *schema.Table, v cty.Value) (dataOverride, error) {
 	o := dataOverride{target: target, values: map[string]cty.Value{}}
 	if !v.Type().IsObjectType() || v.IsNull() || !v.IsWhollyKnown() || v.ContainsMarked() {
-		return o, fmt.Errorf("values takes an object of attributes that the data source computes")
+		return o, errors.New("want an object of attributes that the data source computes, such as { digest = \"sha256:…\" }")
 	}
 	var computed []string
 	for _, a := range table.Attrs {
@@ -361,7 +374,7 @@ func dataOverrideOf(target addr.Instance, table *schema.Table, v cty.Value) (dat
 		}
 		converted, err := convert.Convert(value, table.Attr(name).Type)
 		if err != nil {
-			return o, fmt.Errorf("%s: %w", name, err)
+			return o, fmt.Errorf("the value of %s: %w", name, err)
 		}
 		o.values[name] = converted
 	}
@@ -372,7 +385,7 @@ func dataOverrideOf(target addr.Instance, table *schema.Table, v cty.Value) (dat
 // are null.
 func (r *TestRun) Override(in Instance) (cty.Value, bool) {
 	for _, o := range slices.Backward(slices.Concat(r.file.overrides, r.overrides)) { // the last one wins
-		if o.target.Resource == in.Addr.Resource && (o.target.Key.IsZero() || o.target.Key == in.Addr.Key) {
+		if o.target.Covers(in.Addr) {
 			values := in.Value.AsValueMap()
 			maps.Copy(values, o.values)
 			return cty.ObjectVal(values), true
