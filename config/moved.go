@@ -66,11 +66,8 @@ func (c *Config) MovedTo(i addr.Instance) (to addr.Instance, by *Moved, ok bool)
 		if next == nil {
 			return i, by, true
 		}
-		to := next.To
-		if next.Whole {
-			to.Key = i.Key
-		}
-		i, by = to, next
+		i, _ = i.Moved(next.From, next.To)
+		by = next
 	}
 	return i, by, false
 }
@@ -84,13 +81,8 @@ func (c *Config) MovedFrom(to addr.Instance) (from []addr.Instance) {
 		}
 		i := queue[0]
 		queue = queue[1:]
-		for _, n := range c.movesTo[i.Resource] {
-			m := &c.moves[n]
-			source := m.From
-			if m.Whole {
-				source.Key = i.Key
-			}
-			if m.Whole || m.To == i {
+		for _, n := range slices.Concat(c.movesTo[i.Resource], c.moduleMoves) {
+			if source, ok := i.Moved(c.moves[n].To, c.moves[n].From); ok {
 				from, queue = append(from, source), append(queue, source)
 			}
 		}
@@ -108,6 +100,15 @@ func (c *Config) moveOf(i addr.Instance) *Moved {
 			whole = m
 		case m.From == i:
 			return m
+		}
+	}
+	if whole != nil {
+		return whole
+	}
+	for _, n := range c.moduleMoves {
+		m := &c.moves[n]
+		if _, ok := i.Moved(m.From, m.To); ok && (whole == nil || !m.Whole) {
+			whole = m
 		}
 	}
 	return whole
@@ -132,15 +133,17 @@ func (l *loader) declareMoved(block *hcl.Block) {
 	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "from", Required: true}, {Name: "to", Required: true}}})
 	l.diags = append(l.diags, diags...)
 	m := Moved{Range: block.DefRange}
-	from, okFrom := l.literalTarget(content.Attributes["from"], &m.fromRange)
-	to, okTo := l.literalTarget(content.Attributes["to"], &m.toRange)
+	from, okFrom := l.moving(content.Attributes["from"], &m.fromRange)
+	to, okTo := l.moving(content.Attributes["to"], &m.toRange)
 	if !okFrom || !okTo {
 		return
 	}
-	m.From, m.To, m.Whole = from, to, from.Key.IsZero() && to.Key.IsZero()
+	m.From, m.To, m.Whole = from, to, from.Key.IsZero() && to.Key.IsZero() && from.Resource.Module.LastKey().IsZero()
 	switch {
 	case from == to:
 		l.errorf(&m.toRange, "Redundant move", "%s moves to itself. Remove the block.", from)
+	case (from.Resource.Type == "") != (to.Resource.Type == ""):
+		l.errorf(&m.toRange, "Invalid move", "%s can't become %s: a module moves to a module, and a resource to a resource.", from, to)
 	case from.Resource.Type != to.Resource.Type:
 		l.errorf(&m.toRange, "Invalid move", "%s can't become %s: its type is and stays %s.", from, to, from.Resource.Type)
 	default:
@@ -221,6 +224,43 @@ func (l *loader) literalTarget(attr *hcl.Attribute, rng *hcl.Range) (addr.Instan
 	return i, ok
 }
 
+// moving is literalTarget, or a module.
+func (l *loader) moving(attr *hcl.Attribute, rng *hcl.Range) (i addr.Instance, ok bool) {
+	if attr == nil {
+		return i, false
+	}
+	if t, diags := hcl.AbsTraversalForExpr(attr.Expr); !diags.HasErrors() {
+		if m, rest, ok := addr.ModuleOf(t); ok && m != "" && len(rest) == 0 {
+			*rng = attr.Expr.Range()
+			i.Resource.Module = m
+			return i, true
+		}
+	}
+	return l.literalTarget(attr, rng)
+}
+
+// checkModuleMove checks a move of a module.
+func (l *loader) checkModuleMove(m *Moved, end addr.Module) {
+	from, to := l.called(m.From.Resource.Module), l.called(end)
+	switch {
+	case l.incomplete:
+	case from != nil && from != to && m.From.Resource.Module.LastKey().IsZero():
+		l.diags = append(l.diags, leaving{what: "moved", rng: m.fromRange, advice: "Remove the moved block, or rename the module."}.stillThere(m.From.String()))
+	case to == nil:
+		l.errorf(&m.toRange, "Move to something that is not configured", "%s moves to %s, which the configuration doesn't have, so it would end.%s", m.From, end, l.otherModule(end))
+	}
+}
+
+// called is the module of an address, or nil.
+func (c *Config) called(at addr.Module) *module {
+	for _, m := range c.modules {
+		if m.path == at.Call() {
+			return m
+		}
+	}
+	return nil
+}
+
 // checkMoves checks moved and removed blocks against each other and against the blocks.
 func (l *loader) checkMoves() {
 	l.movesFrom, l.movesTo, l.removedFrom = map[addr.Resource][]int{}, map[addr.Resource][]int{}, map[addr.Resource][]int{}
@@ -235,6 +275,10 @@ func (l *loader) checkMoves() {
 			continue
 		}
 		froms[m.From], tos[m.To] = m.fromRange, m.toRange
+		if m.From.Resource.Type == "" {
+			l.moduleMoves = append(l.moduleMoves, n)
+			continue
+		}
 		l.movesFrom[m.From.Resource] = append(l.movesFrom[m.From.Resource], n)
 		l.movesTo[m.To.Resource] = append(l.movesTo[m.To.Resource], n)
 		l.leave(m.From, m.Whole, leaving{what: "moved", rng: m.fromRange, advice: "Remove the moved block, or rename the resource."})
@@ -254,7 +298,13 @@ func (l *loader) checkMoves() {
 		l.leave(r.From, r.From.Key.IsZero(), leaving{what: "removed", rng: r.fromRange, advice: "Remove the removed block, or the resource."})
 	}
 	for n, m := range l.moves {
-		if !slices.Contains(l.movesFrom[m.From.Resource], n) {
+		if slices.Contains(l.moduleMoves, n) {
+			end, _, ok := l.MovedTo(m.From)
+			if ok {
+				l.checkModuleMove(&m, end.Resource.Module)
+				continue
+			}
+		} else if !slices.Contains(l.movesFrom[m.From.Resource], n) {
 			continue // ambiguous
 		}
 		end, _, ok := l.MovedTo(m.From)

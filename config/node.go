@@ -135,6 +135,7 @@ type Config struct {
 	// incomplete means that a file has syntax errors, so that a reference to something undeclared is no error.
 	incomplete bool
 	scope      *hcl.EvalContext // functions and path
+	meter      *meter           // of the functions
 
 	nodes     []*node // in order of declaration
 	order     []*node // in order of reference, without members of cycles
@@ -146,6 +147,7 @@ type Config struct {
 	moves       []Moved
 	movesFrom   map[addr.Resource][]int // indexes into moves
 	movesTo     map[addr.Resource][]int
+	moduleMoves []int
 	removals    []Removed
 	removedFrom map[addr.Resource][]int // indexes into removals
 }

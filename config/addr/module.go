@@ -90,13 +90,49 @@ func (m Module) Keys() []Key {
 	return keys
 }
 
-// Within is the address of m, which from contains, when from becomes to: the rest stays.
-func (m Module) Within(from, to Module) Module {
-	mine := m.steps()
-	for _, s := range mine[len(from.steps()):] {
+// Moved is the address of i when from becomes to; ok is false when from isn't i, or a module that i is in. Without keys on
+// both sides, from stands for all instances, which keep theirs.
+func (i Instance) Moved(from, to Instance) (_ Instance, ok bool) {
+	if from.Resource.Type == "" {
+		i.Resource.Module, ok = i.Resource.Module.moved(from.Resource.Module, to.Resource.Module)
+		return i, ok
+	}
+	if i.Resource != from.Resource || i.Key != from.Key && !(from.Key.IsZero() && to.Key.IsZero()) {
+		return i, false
+	}
+	if from.Key.IsZero() && to.Key.IsZero() {
+		to.Key = i.Key
+	}
+	return to, true
+}
+
+func (m Module) moved(from, to Module) (Module, bool) {
+	mine, depth := m.steps(), len(from.steps())
+	if len(mine) < depth {
+		return m, false
+	}
+	outer := m.Up(depth)
+	switch {
+	case outer == from && !outer.LastKey().IsZero(), outer == from && !to.LastKey().IsZero():
+	case outer.Parent() == from.Parent() && from.LastKey().IsZero() && to.LastKey().IsZero() && mine[depth-1].name == from.steps()[depth-1].name:
+		last := to.steps()
+		to = to.Parent().Child(last[len(last)-1].name, mine[depth-1].key)
+	default:
+		return m, false
+	}
+	for _, s := range mine[depth:] {
 		to = to.Child(s.name, s.key)
 	}
-	return to
+	return to, true
+}
+
+// LastKey is the key of the call that makes m, or the zero Key.
+func (m Module) LastKey() Key {
+	keys := m.Keys()
+	if len(keys) == 0 {
+		return Key{}
+	}
+	return keys[len(keys)-1]
 }
 
 // compare orders the root before others, and numbers by their value.

@@ -32,9 +32,35 @@ func TestModule(t *testing.T) {
 	if got, err := addr.ParseTarget(string(m)); err != nil || got.String() != string(m) || got.Resource.Module != m {
 		t.Error(got, err)
 	}
-	moved := m.Within(addr.Module("").Child("one", addr.Key{}), addr.Module("").Child("uno", addr.IntKey(1)))
-	if want := addr.Module("").Child("uno", addr.IntKey(1)).Child("two", key).Child("three", addr.IntKey(7)); moved != want {
-		t.Error(moved)
+}
+
+func TestMoved(t *testing.T) {
+	for _, c := range []struct{ from, to, before, after string }{
+		{"iexec_app.a", "iexec_app.b", "iexec_app.a", "iexec_app.b"},
+		{"iexec_app.a", "iexec_app.b", "iexec_app.a[0]", "iexec_app.b[0]"},
+		{"iexec_app.a", `iexec_app.b["x"]`, "iexec_app.a", `iexec_app.b["x"]`},
+		{"iexec_app.a", `iexec_app.b["x"]`, "iexec_app.a[0]", ""},
+		{"iexec_app.a", "module.m.iexec_app.a", "iexec_app.a", "module.m.iexec_app.a"},
+		{"module.a", "module.b", `module.a["x"].iexec_app.a[1]`, `module.b["x"].iexec_app.a[1]`},
+		{"module.a", "module.b.module.c", "module.a.module.d[0].iexec_app.a", "module.b.module.c.module.d[0].iexec_app.a"},
+		{"module.a", "module.a[0]", "module.a.iexec_app.a", "module.a[0].iexec_app.a"},
+		{"module.a", "module.a[0]", "module.a[1].iexec_app.a", ""},
+		{"module.a[0]", `module.a["x"]`, "module.a[0].iexec_app.a", `module.a["x"].iexec_app.a`},
+		{"module.a[0]", "module.b", "module.a[1].iexec_app.a", ""},
+		{"module.a", "module.b", "module.ab.iexec_app.a", ""},
+		{"module.a", "module.b", "iexec_app.a", ""},
+	} {
+		var i [3]addr.Instance
+		for n, text := range []string{c.from, c.to, c.before} {
+			var err error
+			if i[n], err = addr.ParseTarget(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, ok := i[2].Moved(i[0], i[1])
+		if ok != (c.after != "") || ok && got.String() != c.after {
+			t.Errorf("%s -> %s: %s becomes %s %v, want %s", c.from, c.to, c.before, got, ok, c.after)
+		}
 	}
 }
 
