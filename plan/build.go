@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/hcl/v2"
@@ -54,7 +55,8 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 		Import: b.ask,
 	})
 	diags = append(diags, more...)
-	diags = append(diags, b.checkExcluded(evaluation)...)
+	diags = append(diags, b.checkInstances("--exclude", b.Exclude, evaluation)...)
+	diags = append(diags, b.checkInstances("--replace", b.Replace, evaluation)...)
 	diags = append(diags, b.planRest(ctx, evaluation)...)
 	diags = foldFailures(append(diags, b.unread...))
 	diags = append(diags, b.require()...)
@@ -105,6 +107,7 @@ type proposal struct {
 	requires  []addr.Instance // that provide what it requires, sorted
 	removed   bool            // no longer in the configuration
 	protected bool            // prevent_destroy
+	tainted   bool            // still, afterwards
 	triggered bool            // replaced because of replace_triggered_by
 }
 
@@ -156,6 +159,7 @@ func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
 	for r := range known {
 		for m := r.Module; m != ""; m = m.Parent() {
 			known[addr.Resource{Module: m}] = true
+			names = append(names, string(m))
 		}
 	}
 	check := func(flag string, list []addr.Instance) {
@@ -167,7 +171,7 @@ func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
 				Severity: hcl.DiagError,
 				Summary:  "No such resource",
 				Detail: fmt.Sprintf("%s=%s names nothing in the configuration or the state.%s", flag, t,
-					config.DidYouMean(t.Resource.String(), names)),
+					meant(t.Resource, names)),
 			})
 		}
 	}
@@ -175,6 +179,20 @@ func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
 	check("--exclude", b.Exclude)
 	check("--replace", b.Replace)
 	return diags
+}
+
+// meant suggests the resource with the most similar name, or else, where it is the only one, that of the same type.
+func meant(r addr.Resource, names []string) string {
+	if text := config.DidYouMean(r.String(), names); text != "" {
+		return text
+	}
+	one := addr.Resource{Module: r.Module, Mode: r.Mode, Type: r.Type}.String()
+	same := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !strings.HasPrefix(name, one) })
+	slices.Sort(same)
+	if same = slices.Compact(same); len(same) == 1 {
+		return fmt.Sprintf(" Did you mean %q?", same[0])
+	}
+	return ""
 }
 
 // remembers reports whether the state has the target.
@@ -377,7 +395,7 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 // request gathers what is known of an instance; desired is null when the object is to go.
 func (b *builder) request(i addr.Instance, desired cty.Value) providers.PlanRequest {
 	null := cty.NullVal(desired.Type())
-	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i)}
+	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i) || b.tainted(i)}
 	if o := b.known(i); o.prior != cty.NilVal {
 		req.Prior, req.Current = o.prior, o.Current
 	} else {
@@ -516,7 +534,7 @@ func (b *builder) proposeRefresh(i addr.Instance, p addr.Provider) {
 		result.Kind = providers.Update
 	}
 	object := b.State.Snapshot.Resources[i]
-	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: read.prior, dependsOn: object.Dependencies, protected: object.Protected}
+	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: read.prior, dependsOn: object.Dependencies, protected: object.Protected, tainted: object.Tainted}
 	b.order = append(b.order, i)
 }
 
@@ -582,7 +600,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 		p.Changes = append(p.Changes, Change{
 			Addr: i, Provider: c.provider, Kind: c.Kind, Before: c.before, After: c.Planned, Because: c.Because, DependsOn: dependsOn,
 			Importing: b.imported[i], MovedFrom: from[i], Prior: b.drifted(i, c),
-			Protected: c.protected, Reason: b.reason(i, c),
+			Protected: c.protected, Tainted: c.tainted, Reason: b.reason(i, c),
 		})
 		for _, n := range c.Notices {
 			p.Notices = append(p.Notices, Notice{Addr: i, Notice: n})
