@@ -20,10 +20,11 @@ func (b *builder) excludes() func(addr.Instance) bool {
 	return func(i addr.Instance) bool { return matches(b.Exclude, i) }
 }
 
-// checkExcluded refuses an instance that is not there: a mistyped one would be planned after all.
-func (b *builder) checkExcluded(evaluation *config.Evaluation) (diags hcl.Diagnostics) {
-	for _, t := range b.Exclude {
-		if t.Key.IsZero() || b.remembers(t) || slices.Contains(evaluation.Instances, t) {
+// checkInstances refuses instances that are not there, as far as the evaluation can tell: a mistyped one would have no effect,
+// and nobody would notice.
+func (b *builder) checkInstances(flag string, list []addr.Instance, evaluation *config.Evaluation) (diags hcl.Diagnostics) {
+	for _, t := range list {
+		if len(b.Targets) > 0 || t.Key.IsZero() || b.remembers(t) || slices.Contains(evaluation.Instances, t) {
 			continue
 		}
 		var names []string
@@ -32,7 +33,7 @@ func (b *builder) checkExcluded(evaluation *config.Evaluation) (diags hcl.Diagno
 				names = append(names, i.String())
 			}
 		}
-		diags = diags.Append(errorf("No such resource", "--exclude=%s names nothing in the configuration or the state.%s", t, config.DidYouMean(t.String(), names)))
+		diags = diags.Append(errorf("No such resource", "%s=%s names nothing in the configuration or the state.%s", flag, t, config.DidYouMean(t.String(), names)))
 	}
 	return diags
 }

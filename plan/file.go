@@ -71,6 +71,7 @@ type fileChange struct {
 	Because   []string             `json:"because,omitempty"`
 	Reason    Reason               `json:"reason,omitempty"`
 	Protected bool                 `json:"prevent_destroy,omitempty"`
+	Tainted   bool                 `json:"tainted,omitempty"`
 	Before    *fileValue           `json:"before,omitempty"`
 	After     *fileValue           `json:"after,omitempty"`
 	Prior     *fileValue           `json:"prior,omitempty"`
@@ -182,7 +183,7 @@ func encodePlan(p *Plan) ([]byte, error) {
 		body.Providers = append(body.Providers, fileProvider{Addr: v.Addr.String(), Config: settings, Sensitive: v.Sensitive, Network: v.Network})
 	}
 	for _, c := range p.Changes {
-		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn, Importing: c.Importing, Reason: c.Reason, Protected: c.Protected}
+		fc := fileChange{Addr: c.Addr, Provider: c.Provider.String(), Kind: c.Kind, Because: c.Because, DependsOn: c.DependsOn, Importing: c.Importing, Reason: c.Reason, Protected: c.Protected, Tainted: c.Tainted}
 		if c.MovedFrom != (addr.Instance{}) {
 			fc.MovedFrom = &c.MovedFrom
 		}
@@ -319,7 +320,7 @@ func (f filePlan) plan() (*Plan, error) {
 		if slices.Contains(fc.DependsOn, addr.Instance{}) {
 			return nil, fmt.Errorf("%s: a dependency has no address", fc.Addr)
 		}
-		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn, Importing: fc.Importing, Reason: fc.Reason, Protected: fc.Protected}
+		c := Change{Addr: fc.Addr, Provider: addr.ParseProvider(fc.Provider), Kind: fc.Kind, Because: fc.Because, DependsOn: fc.DependsOn, Importing: fc.Importing, Reason: fc.Reason, Protected: fc.Protected, Tainted: fc.Tainted}
 		if fc.MovedFrom != nil {
 			c.MovedFrom = *fc.MovedFrom
 		}

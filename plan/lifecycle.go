@@ -34,6 +34,12 @@ func (b *builder) prepare(req *providers.PlanRequest, in config.Instance) (trigg
 	return ""
 }
 
+// tainted reports whether the state says that the object is to be replaced.
+func (b *builder) tainted(i addr.Instance) bool {
+	object := b.State.Snapshot.Resources[i]
+	return object != nil && object.Tainted
+}
+
 // triggers reports whether what replace_triggered_by names changes. What begins to exist is no change.
 func (b *builder) triggers(t config.Trigger) bool {
 	c := b.proposals[t.Addr]
@@ -117,6 +123,7 @@ const (
 	ReasonCannotUpdate Reason = "replace_because_cannot_update"
 	ReasonRequested    Reason = "replace_by_request"
 	ReasonTriggered    Reason = "replace_by_triggers"
+	ReasonTainted      Reason = "replace_because_tainted"
 	ReasonNoConfig     Reason = "delete_because_no_resource_config"
 	ReasonNoModule     Reason = "delete_because_no_module"
 	ReasonRepetition   Reason = "delete_because_wrong_repetition"
@@ -131,6 +138,8 @@ func (b *builder) reason(i addr.Instance, c *proposal) Reason {
 		return ReasonTriggered
 	case c.Kind == providers.Replace && matches(b.Replace, i):
 		return ReasonRequested
+	case c.Kind == providers.Replace && b.tainted(i):
+		return ReasonTainted
 	case c.Kind == providers.Replace:
 		return ReasonCannotUpdate
 	case c.removed && b.Mode == Normal:

@@ -70,6 +70,7 @@ type Change struct {
 	Because   []string
 	Reason    Reason
 	Protected bool            // prevent_destroy, afterwards
+	Tainted   bool            // to be replaced by the next plan, afterwards
 	DependsOn []addr.Instance // direct, sorted
 	Importing string          // id of the object, when the state is to begin to know it because an import asks for it
 	Prior     cty.Value       // as the state has it, where somebody else changed it (see drift.go); else cty.NilVal

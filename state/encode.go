@@ -94,6 +94,8 @@ func objectReader(b []byte) func(*jsontext.Decoder, *Object) error {
 				err = jsonv2.UnmarshalDecode(d, &o.Dependencies)
 			case "prevent_destroy":
 				err = jsonv2.UnmarshalDecode(d, &o.Protected)
+			case "tainted":
+				err = jsonv2.UnmarshalDecode(d, &o.Tainted)
 			default:
 				err = fmt.Errorf("unknown member %q", key)
 			}

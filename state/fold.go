@@ -155,7 +155,7 @@ func (f *folding) merge(a *addr.Instance, patch *Object) error {
 }
 
 func (o *Object) equal(p *Object) bool {
-	return o.Provider == p.Provider && o.SchemaVersion == p.SchemaVersion && o.Protected == p.Protected &&
+	return o.Provider == p.Provider && o.SchemaVersion == p.SchemaVersion && o.Protected == p.Protected && o.Tainted == p.Tainted &&
 		sameJSON(o.Attributes, p.Attributes) && slices.Equal(o.Dependencies, p.Dependencies)
 }
 

@@ -43,6 +43,8 @@ type Object struct {
 	Dependencies  []addr.Instance `json:"dependencies,omitempty"` // direct ones only, sorted
 	// Protected is prevent_destroy as last applied: it holds when the block that said so is gone, too.
 	Protected bool `json:"prevent_destroy,omitzero"`
+	// Tainted means that the next plan replaces the object.
+	Tainted bool `json:"tainted,omitzero"`
 }
 
 // Record is one line of the journal.

@@ -86,6 +86,18 @@ func (a *app) destroyCommand() *cobra.Command {
 	return cmd
 }
 
+// refreshCommand says what Terraform's users look for.
+func (a *app) refreshCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "refresh",
+		Short:  "Is `apply --refresh-only` here, which shows what it found and asks",
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return &usageError{cmd, errors.New("refresh is `iexecform apply --refresh-only` here: it shows what it found and asks, instead of taking it over unseen")}
+		},
+	}
+}
+
 // refuseWithPlan refuses flags that only make sense while planning.
 func refuseWithPlan(cmd *cobra.Command) error {
 	var given []string

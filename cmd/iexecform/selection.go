@@ -57,7 +57,7 @@ func (a *app) addresses(flag string, texts, files []string) ([]addr.Instance, er
 			if line = strings.TrimSpace(line); line == "" {
 				continue
 			}
-			more, err := parseAddresses(fmt.Sprintf("%s line %d", name, number), []string{line})
+			more, err := parseAddresses(fmt.Sprintf("%s-file=%s line %d", flag, name, number), []string{line})
 			if err != nil {
 				return nil, err
 			}

@@ -164,6 +164,9 @@ func (a *app) changeState(ctx context.Context, operation string, o changeOptions
 	if err != nil {
 		return err
 	}
+	if len(done) == 0 {
+		return nil
+	}
 	if o.dryRun {
 		if err := a.human().Print("Dry run, nothing is written:"); err != nil {
 			return err

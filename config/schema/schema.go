@@ -81,6 +81,8 @@ type Table struct {
 	Example string // HCL
 	// Removals is what a removed block may ask for besides RemoveClose and RemoveForget.
 	Removals []Removal
+	// Permanent objects can't be replaced by others with the same arguments.
+	Permanent bool
 
 	once sync.Once
 	typ  cty.Type

@@ -501,8 +501,24 @@ func (r *run) object(a *providers.Action, patch json.RawMessage) *state.Object {
 	}
 	if change := r.changes[a.Addr]; change != nil {
 		object.Dependencies, object.Protected = change.DependsOn, change.Protected
+		object.Tainted = change.Tainted || r.stillTainted(change)
 	}
 	return object
+}
+
+// stillTainted reports whether the object was tainted and has actions that aren't done.
+func (r *run) stillTainted(c *plan.Change) bool {
+	from := c.Addr
+	if c.MovedFrom != (addr.Instance{}) {
+		from = c.MovedFrom
+	}
+	before := r.State.Snapshot.Resources[from]
+	if before == nil || !before.Tainted {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.left[c.Addr] > 0
 }
 
 // resumeJournal is the journal while an interrupted run is taken up: no object is being worked on.

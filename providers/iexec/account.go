@@ -27,7 +27,8 @@ type account struct{}
 
 func (account) table() *schema.Table {
 	return &schema.Table{
-		Type: "iexec_account",
+		Type:      "iexec_account",
+		Permanent: true,
 		Doc: "The account of an address at the hub: where sellers are paid, and what buyers pay from. You can withdraw your funds at any time: " +
 			"with `keep_at_most = \"0 RLC\"` every plan that finds some withdraws them to the wallet.\n\n" +
 			"Stake above `keep_at_most` plans a withdrawal of the excess, stake below `keep_at_least` a deposit of what is missing, one transaction each. " +

@@ -140,7 +140,7 @@ func (e entry) table() *schema.Table {
 	if len(e.policies) > 0 {
 		doc = strings.Replace(doc, "Everything but `owner` is", "Everything but `owner` and the ratios is", 1)
 	}
-	t := &schema.Table{Type: e.typ(), Doc: doc, Example: e.example, Attrs: slices.Clone(e.fields)}
+	t := &schema.Table{Type: e.typ(), Doc: doc, Example: e.example, Attrs: slices.Clone(e.fields), Permanent: true}
 	for _, p := range e.policies {
 		t.Attrs = append(t.Attrs, p.Attr)
 	}

@@ -38,7 +38,8 @@ const (
 
 func (secret) table() *schema.Table {
 	return &schema.Table{
-		Type: "iexec_app_secret",
+		Type:      "iexec_app_secret",
+		Permanent: true,
 		Doc: "The secret that the developer of an app gives it. The secret management service (SMS) hands it to the app's TEE tasks, and to nobody else.\n\n" +
 			"An app has one secret, for ever: it can't be read, changed or removed. So another value needs another app (change its name, or the tag of its image), " +
 			"and plan refuses anything else. The secret is pushed after the app is deployed and before its orders are published, without `depends_on`.\n\n" +

@@ -22,6 +22,10 @@ func silent(c *plan.Change) bool {
 // header announces a change.
 func header(c *plan.Change) string {
 	switch {
+	case c.Reason == plan.ReasonRequested:
+		return fmt.Sprintf("# %s will be replaced, as requested", c.Addr)
+	case c.Reason == plan.ReasonTainted:
+		return fmt.Sprintf("# %s is tainted, so must be replaced", c.Addr)
 	case c.Kind != providers.NoOp:
 		return fmt.Sprintf("# %s %s", c.Addr, kindOf(c.Kind).header)
 	case c.Importing != "":

@@ -4,6 +4,7 @@ package view
 // JSON Schema of it. Two plans of the same things are the same document: it has no time stamp.
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -22,6 +23,7 @@ type jsonPlan struct {
 	ResourceChanges []jsonResourceChange  `json:"resource_changes"`
 	OutputChanges   map[string]jsonChange `json:"output_changes"`
 	PriorState      jsonPrior             `json:"prior_state"`
+	Checks          []jsonCheck           `json:"checks,omitempty"`
 	Applyable       bool                  `json:"applyable"`
 	Complete        bool                  `json:"complete"`
 	Errored         bool                  `json:"errored"`
@@ -74,7 +76,9 @@ type jsonOwn struct {
 	Serial        uint64             `json:"serial"`
 	Config        string             `json:"config_sha256"`
 	Targets       []string           `json:"targets,omitempty"`
-	Chains        []map[string]any   `json:"chains"` // of each provider that has one: "provider", and what identifies it
+	Exclude       []string           `json:"exclude,omitempty"`
+	LeftOut       []string           `json:"left_out,omitempty"` // with what is excluded
+	Chains        []map[string]any   `json:"chains"`             // of each provider that has one: "provider", and what identifies it
 	Actions       []providers.Action `json:"actions"`
 	Costs         jsonCosts          `json:"costs"`
 	Preconditions []jsonPrecondition `json:"preconditions"`
@@ -125,10 +129,11 @@ func (j *JSON) Plan(p *plan.Plan) error {
 	doc := jsonPlan{
 		FormatVersion: "1.2", Tool: p.Tool, ResourceChanges: []jsonResourceChange{}, OutputChanges: map[string]jsonChange{},
 		PlannedValues: newValues(), PriorState: jsonPrior{FormatVersion: "1.0", Tool: p.Tool, Values: newValues()},
+		Checks:    toJSONChecks(p.Checks),
 		Applyable: p.Complete && !p.Empty(), Complete: p.Complete, Errored: !p.Complete,
 		Own: jsonOwn{
 			Digest: digest, Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial,
-			Config: p.Config, Targets: p.Targets, Chains: chains(p), Actions: orEmpty(p.Actions),
+			Config: p.Config, Targets: p.Targets, Exclude: p.Exclude, LeftOut: p.LeftOut, Chains: chains(p), Actions: orEmpty(p.Actions),
 			Preconditions: preconditions(p), Notices: []jsonNotice{}, Pending: orEmpty(p.Pending),
 		},
 	}
@@ -298,11 +303,11 @@ func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange,
 	case providers.Adopt:
 		change.Importing = &jsonImporting{ID: identity(c)}
 	case providers.Replace:
-		out.ActionReason = "replace_because_cannot_update"
+		out.ActionReason = cmp.Or(string(c.Reason), "replace_because_cannot_update")
 		change.ReplacePaths = j.replacePaths(c)
 	case providers.Delete, providers.Forget:
 		if p.Mode == plan.Normal {
-			out.ActionReason = "delete_because_no_resource_config"
+			out.ActionReason = cmp.Or(string(c.Reason), "delete_because_no_resource_config")
 		}
 	}
 	out.Change = change

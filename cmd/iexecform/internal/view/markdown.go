@@ -73,6 +73,13 @@ func (r *review) markdownHead() string {
 	if len(r.Targets) > 0 {
 		fmt.Fprintf(&b, "> [!WARNING]\n> Planned for %s only: the rest of the configuration is left out.\n\n", codes(r.Targets))
 	}
+	if len(r.Exclude) > 0 {
+		fmt.Fprintf(&b, "> [!WARNING]\n> Planned without %s.", codes(r.Exclude))
+		if len(r.LeftOut) > 0 {
+			fmt.Fprintf(&b, " Excluded with it, because of what depends on what: %s.", codes(r.LeftOut))
+		}
+		b.WriteString("\n\n")
+	}
 	if len(r.Pending) > 0 {
 		b.WriteString("> [!WARNING]\n> Left by an interrupted apply, to be taken up first:\n")
 		for _, line := range r.Pending[:min(len(r.Pending), 20)] {

@@ -25,6 +25,8 @@ type review struct {
 	Costs      string // of all actions
 	Incomplete bool
 	Targets    []string
+	Exclude    []string
+	LeftOut    []string // with what is excluded
 	Digest     string
 	Facts      []fact // what the plan was made from and for
 	Tallies    []tally
@@ -211,7 +213,7 @@ func newReview(p *plan.Plan, tables Tables) (*review, error) {
 	}
 	c := p.Count()
 	r := &review{
-		Verdict: verdict(p, c), Incomplete: !p.Complete, Targets: plains(p.Targets), Digest: digest, Facts: facts(p), Pending: plains(p.Pending),
+		Verdict: verdict(p, c), Incomplete: !p.Complete, Targets: plains(p.Targets), Exclude: plains(p.Exclude), LeftOut: plains(p.LeftOut), Digest: digest, Facts: facts(p), Pending: plains(p.Pending),
 	}
 	if len(p.Actions) > 0 {
 		r.Costs = plural(len(p.Actions), "action") + ": " + totalText(c)
