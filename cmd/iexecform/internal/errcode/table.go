@@ -50,6 +50,9 @@ var table = []Code{
 	{ID: "IXF1005", Meaning: "A version constraint can't be read.", Summaries: []string{"Invalid version constraint"}},
 	{ID: "IXF1006", Meaning: "An override file overrides what isn't there, or what can't be overridden.", Summaries: []string{"Invalid override", "Nothing to override"}},
 
+	{ID: "IXF1007", Meaning: "The configuration is larger, or goes deeper, than the program reads.", Summaries: []string{
+		"Expression is nested too deeply", "JSON is nested too deeply"}},
+
 	{ID: "IXF1101", Meaning: "There is no argument or block of this name here.", Summaries: []string{"Unexpected * block", "Unsupported argument", "Unsupported block type"}},
 	{ID: "IXF1102", Meaning: "Something that is required is missing.", Summaries: []string{
 		"Missing * for *", "Missing block label", "Missing required argument", "Missing required attribute"}},
@@ -69,13 +72,13 @@ var table = []Code{
 
 	{ID: "IXF1201", Meaning: "A reference is not well formed here.", Summaries: []string{"Invalid reference"}},
 	{ID: "IXF1202", Meaning: "What is referred to isn't declared.", Summaries: []string{
-		"Reference to undeclared *", "Reference to undeclared block", "Reference to undeclared provider", "Unknown variable"}},
+		"Reference to undeclared *", "Reference to undeclared block", "Reference to undeclared module", "Reference to undeclared provider", "Unknown variable"}},
 	{ID: "IXF1203", Meaning: "The object has no attribute of this name.", Summaries: []string{"Unsupported attribute"}},
 	{ID: "IXF1204", Meaning: "The block has instances, so a key must say which one is meant.", Summaries: []string{"Missing instance key"}},
 	{ID: "IXF1205", Meaning: "Blocks refer to each other in a circle.", Summaries: []string{"Cycle", "Self-referential block"}},
 	{ID: "IXF1206", Meaning: "`depends_on` names something that isn't a resource or data block.", Summaries: []string{"Invalid depends_on"}},
 	{ID: "IXF1207", Meaning: "A write-only attribute can't be referred to: it is kept nowhere.", Summaries: []string{"Write-only attribute"}},
-	{ID: "IXF1208", Meaning: "References and calls have no place here: the value must be literal.", Summaries: []string{"Function calls not allowed", "Variables not allowed"}},
+	{ID: "IXF1208", Meaning: "References and calls have no place here: the value must be literal.", Summaries: []string{"Function calls not allowed", "Loops not allowed", "Variables not allowed"}},
 
 	{ID: "IXF1301", Meaning: "An expression can't be computed with the values that it has.", Summaries: []string{
 		"Ambiguous attribute key", "Attempt to get attribute from null value", "Attempt to index null value", "Condition is null",
@@ -88,12 +91,15 @@ var table = []Code{
 		"Not enough function arguments", "Too many function arguments"}},
 	{ID: "IXF1303", Meaning: "`count` is not a whole number of at least 0 that is known while planning.", Summaries: []string{"Invalid count"}},
 	{ID: "IXF1304", Meaning: "`for_each` is not a map or a set of text that is known while planning.", Summaries: []string{"Invalid for_each"}},
-	{ID: "IXF1305", Meaning: "The value doesn't fit the attribute.", Summaries: []string{"Invalid value"}},
+	{ID: "IXF1305", Meaning: "The value doesn't fit the attribute.", Summaries: []string{"Invalid number", "Invalid value"}},
 	{ID: "IXF1306", Meaning: "A sensitive or ephemeral value leads where it would be shown or kept.", Summaries: []string{
 		"Ephemeral value in an attribute that is kept", "Output refers to ephemeral values", "Output refers to sensitive values",
 		"Sensitive value in a public attribute"}},
 	{ID: "IXF1307", Meaning: "The value is known only after apply, and needed before.", Summaries: []string{"Value known only after apply"}},
 	{ID: "IXF1308", Meaning: "What is referred to has no value, because of another error.", Summaries: []string{"No value"}},
+
+	{ID: "IXF1309", Meaning: "An expression would make a value that is too large, or take too long.", Summaries: []string{
+		"Too much to evaluate", "Value is too large"}},
 
 	{ID: "IXF1401", Meaning: "There is no such variable.", Summaries: []string{"Undeclared variable"}},
 	{ID: "IXF1402", Meaning: "A variable has no value: give one.", Summaries: []string{"Missing value for variable", "No value for variable *"}},
@@ -122,6 +128,12 @@ var table = []Code{
 	{ID: "IXF1603", Meaning: "An object would go that `prevent_destroy` protects.", Summaries: []string{"Instance cannot be destroyed"}},
 	{ID: "IXF1604", Meaning: "A condition is not well formed.", Summaries: []string{"Invalid condition"}},
 	{ID: "IXF1607", Meaning: "A check block is not well formed.", Summaries: []string{"Invalid check", "Invalid data source of a check"}},
+
+	{ID: "IXF1701", Meaning: "The module isn't installed. Run `iexecform init`.", Summaries: []string{"Module not installed"}},
+	{ID: "IXF1702", Meaning: "There is no module at the source, or none that may be used.", Summaries: []string{"Module outside of its package", "No module there"}},
+	{ID: "IXF1703", Meaning: "Modules call each other without end.", Summaries: []string{"Module calls itself", "Too many modules within modules"}},
+	{ID: "IXF1704", Meaning: "A block has no place in a module that is called.", Summaries: []string{"Invalid block in a module"}},
+	{ID: "IXF1705", Meaning: "The version of a module can't be read.", Summaries: []string{"Invalid version"}},
 
 	{ID: "IXF1801", Meaning: "A test file can't be read.", Summaries: []string{"Cannot read a test file", "Cannot read the test files"}},
 	{ID: "IXF1802", Meaning: "A test file is not well formed.", Summaries: []string{"Invalid expect_failures", "Invalid target", "Invalid values", "Unknown assertion"}},
