@@ -139,7 +139,7 @@ func documentSchema(doc any) string {
 		return "diagnostics"
 	case object["wanted"] != nil:
 		return "trial"
-	case object["findings"] != nil:
+	case object["note_count"] != nil:
 		return "lint"
 	}
 	return ""
