@@ -11,8 +11,8 @@ import (
 	"github.com/iexecform/iexecform/providers/trace"
 )
 
-// The log is for those who look for a fault: IEXECFORM_LOG is its level (trace, debug, info, warn, error; nothing is logged
-// without it), IEXECFORM_LOG_PATH a file to append it to instead of standard error. What is secret is not logged at any
+// The log is for those who look for a fault: IEXECFORM_LOG is its level (trace, debug, info, warn, error; json is trace, as JSON
+// lines; nothing is logged without it), IEXECFORM_LOG_PATH a file to append it to instead of standard error. What is secret is not logged at any
 // level: see package trace.
 const (
 	envLog     = "IEXECFORM_LOG"
@@ -20,7 +20,7 @@ const (
 )
 
 var logLevels = map[string]slog.Level{
-	"trace": trace.Level, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	"trace": trace.Level, "json": trace.Level, "debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
 
 // logged returns a context with the logger that the environment asks for. close must be called. SIDE EFFECTS: makes the
@@ -32,7 +32,7 @@ func (a *app) logged(ctx context.Context) (_ context.Context, close func(), err 
 	}
 	level, ok := logLevels[strings.ToLower(text)]
 	if !ok {
-		return ctx, nil, fmt.Errorf("%s is %q: want trace, debug, info, warn, error or off", envLog, text)
+		return ctx, nil, fmt.Errorf("%s is %q: want trace, debug, info, warn, error, json or off", envLog, text)
 	}
 	out := a.streams.Err
 	close = func() {}
@@ -43,12 +43,19 @@ func (a *app) logged(ctx context.Context) (_ context.Context, close func(), err 
 		}
 		out, close = file, func() { _ = file.Close() } // nothing depends on the log
 	}
-	handler := slog.NewTextHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, attr slog.Attr) slog.Attr {
 		if attr.Key == slog.LevelKey && attr.Value.Any() == trace.Level {
 			attr.Value = slog.StringValue("TRACE")
 		}
+		if attr.Value.Kind() == slog.KindDuration {
+			attr = slog.Float64(attr.Key+"_ms", float64(attr.Value.Duration().Microseconds())/1000)
+		}
 		return attr
-	}})
+	}}
+	var handler slog.Handler = slog.NewTextHandler(out, options)
+	if strings.EqualFold(text, "json") {
+		handler = slog.NewJSONHandler(out, options)
+	}
 	return trace.With(ctx, slog.New(handler)), close, nil
 }
 

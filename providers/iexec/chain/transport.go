@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -26,6 +28,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/ethereum/go-ethereum/rpc"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/iexecform/iexecform/providers/trace"
 )
 
 const (
@@ -102,8 +106,30 @@ func (c *Client) exchange(ctx context.Context, elems []rpc.BatchElem) error {
 	return c.describe(last)
 }
 
-// send performs one HTTP exchange.
+// send performs one HTTP exchange, and logs which methods it calls.
 func (c *Client) send(ctx context.Context, todo []*rpc.BatchElem) error {
+	log := trace.From(ctx)
+	if !log.Enabled(ctx, trace.Level) {
+		return c.transfer(ctx, todo)
+	}
+	begin := time.Now()
+	err := c.transfer(ctx, todo)
+	calls := map[string]int{}
+	for _, e := range todo {
+		calls[e.Method]++
+	}
+	methods := slices.Sorted(maps.Keys(calls))
+	for i, m := range methods {
+		if calls[m] > 1 {
+			methods[i] = fmt.Sprintf("%s×%d", m, calls[m])
+		}
+	}
+	log.LogAttrs(ctx, trace.Level, "rpc", slog.String("service", "chain"), slog.String("methods", strings.Join(methods, " ")),
+		slog.Duration("took", time.Since(begin)), slog.Bool("answered", err == nil))
+	return err
+}
+
+func (c *Client) transfer(ctx context.Context, todo []*rpc.BatchElem) error {
 	if len(todo) == 1 {
 		e := todo[0]
 		err := c.rpc.CallContext(ctx, e.Result, e.Method, e.Args...)
