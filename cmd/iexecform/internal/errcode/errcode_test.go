@@ -112,8 +112,9 @@ func hclSources(t *testing.T) []string {
 	return strings.Fields(string(out))
 }
 
-// collect finds the summaries that Go files give to diagnostics: in literals that have a Severity, too, and in calls of
-// functions with a parameter of the name summary. What is computed stands as "*".
+// collect finds the summaries that Go files give to diagnostics: in literals that have a Severity, too, in calls of functions
+// with a parameter of the name summary, in literals of types with such a field, and in tables whose name ends in Summaries.
+// What is computed stands as "*".
 func collect(t *testing.T, dirs []string) map[string]string {
 	t.Helper()
 	set := token.NewFileSet()
@@ -123,6 +124,7 @@ func collect(t *testing.T, dirs []string) map[string]string {
 		params params
 	}
 	var pkgs []pkg
+	found := map[string]string{}
 	everywhere := params{}
 	for _, dir := range dirs {
 		p := pkg{consts: map[string]string{}, params: params{}}
@@ -141,7 +143,21 @@ func collect(t *testing.T, dirs []string) map[string]string {
 			p.files = append(p.files, file)
 			ast.Inspect(file, func(n ast.Node) bool {
 				switch n := n.(type) {
+				case *ast.TypeSpec:
+					if t, ok := n.Type.(*ast.StructType); ok {
+						for i, field := range fieldNames(t.Fields) {
+							if field == "summary" {
+								p.params[n.Name.Name] = append(p.params[n.Name.Name], i)
+							}
+						}
+					}
 				case *ast.ValueSpec:
+					if strings.HasSuffix(n.Names[0].Name, "Summaries") && len(n.Values) == 1 {
+						for _, e := range n.Values[0].(*ast.CompositeLit).Elts {
+							text := evaluator{}.texts(e.(*ast.KeyValueExpr).Value)[0]
+							found[text] = set.Position(e.Pos()).String()
+						}
+					}
 					for i, name := range n.Names {
 						if i < len(n.Values) {
 							if text, ok := n.Values[i].(*ast.BasicLit); ok && text.Kind == token.STRING {
@@ -150,16 +166,12 @@ func collect(t *testing.T, dirs []string) map[string]string {
 						}
 					}
 				case *ast.FuncDecl:
-					at := 0
-					for _, field := range n.Type.Params.List {
-						for _, name := range field.Names {
-							if name.Name == "summary" {
-								p.params[n.Name.Name] = append(p.params[n.Name.Name], at)
-								if n.Name.IsExported() {
-									everywhere[n.Name.Name] = append(everywhere[n.Name.Name], at)
-								}
+					for i, name := range fieldNames(n.Type.Params) {
+						if name == "summary" {
+							p.params[n.Name.Name] = append(p.params[n.Name.Name], i)
+							if n.Name.IsExported() {
+								everywhere[n.Name.Name] = append(everywhere[n.Name.Name], i)
 							}
-							at++
 						}
 					}
 				}
@@ -168,7 +180,6 @@ func collect(t *testing.T, dirs []string) map[string]string {
 		}
 		pkgs = append(pkgs, p)
 	}
-	found := map[string]string{}
 	for _, p := range pkgs {
 		for _, file := range p.files {
 			for _, decl := range file.Decls {
@@ -190,7 +201,16 @@ func collect(t *testing.T, dirs []string) map[string]string {
 	return found
 }
 
-// params is the positions of the parameter summary, by function.
+func fieldNames(list *ast.FieldList) (names []string) {
+	for _, field := range list.List {
+		for _, name := range field.Names {
+			names = append(names, name.Name)
+		}
+	}
+	return names
+}
+
+// params is the positions of the parameter or field summary, by function or type.
 type params map[string][]int
 
 // summariesOf lists the expressions of a function that are summaries.
@@ -219,6 +239,13 @@ func summariesOf(f *ast.FuncDecl, own, everywhere params) (list []ast.Expr) {
 				list = append(list, n.Rhs[0])
 			}
 		case *ast.CompositeLit:
+			if typ, ok := n.Type.(*ast.Ident); ok {
+				for _, at := range own[typ.Name] {
+					if at < len(n.Elts) {
+						list = append(list, n.Elts[at])
+					}
+				}
+			}
 			fields := map[string]ast.Expr{}
 			for _, e := range n.Elts {
 				if kv, ok := e.(*ast.KeyValueExpr); ok {

@@ -72,7 +72,8 @@ var table = []Code{
 
 	{ID: "IXF1201", Meaning: "A reference is not well formed here.", Summaries: []string{"Invalid reference"}},
 	{ID: "IXF1202", Meaning: "What is referred to isn't declared.", Summaries: []string{
-		"Reference to undeclared *", "Reference to undeclared block", "Reference to undeclared module", "Reference to undeclared provider", "Unknown variable"}},
+		"Reference to undeclared *", "Reference to undeclared block", "Reference to undeclared module", "Reference to undeclared provider",
+		"Reference to undeclared variable", "Unknown variable"}},
 	{ID: "IXF1203", Meaning: "The object has no attribute of this name.", Summaries: []string{"Unsupported attribute"}},
 	{ID: "IXF1204", Meaning: "The block has instances, so a key must say which one is meant.", Summaries: []string{"Missing instance key"}},
 	{ID: "IXF1205", Meaning: "Blocks refer to each other in a circle.", Summaries: []string{"Cycle", "Self-referential block"}},
@@ -127,7 +128,12 @@ var table = []Code{
 	{ID: "IXF1602", Meaning: "A setting of a lifecycle block has no effect.", Summaries: []string{"create_before_destroy has no effect", "Redundant ignore_changes"}},
 	{ID: "IXF1603", Meaning: "An object would go that `prevent_destroy` protects.", Summaries: []string{"Instance cannot be destroyed"}},
 	{ID: "IXF1604", Meaning: "A condition is not well formed.", Summaries: []string{"Invalid condition"}},
+	{ID: "IXF1605", Meaning: "A precondition or postcondition doesn't hold.", Summaries: []string{"Postcondition failed", "Precondition failed"}},
+	{ID: "IXF1606", Meaning: "An assertion of a check block doesn't hold, which is a warning.", Summaries: []string{"Check block assertion failed"}},
+	{ID: "IXF1606", Meaning: "A policy refuses a change. Where it is meant, acknowledge the policy with `--ack`.", Summaries: []string{"Policy failed"}},
 	{ID: "IXF1607", Meaning: "A check block is not well formed.", Summaries: []string{"Invalid check", "Invalid data source of a check"}},
+	{ID: "IXF1611", Meaning: "A policy block is not well formed.", Summaries: []string{"Invalid policy"}},
+	{ID: "IXF1612", Meaning: "A policy refuses a change.", Summaries: []string{"Policy failed"}},
 
 	{ID: "IXF1701", Meaning: "The module isn't installed. Run `iexecform init`.", Summaries: []string{"Module not installed"}},
 	{ID: "IXF1702", Meaning: "There is no module at the source, or none that may be used.", Summaries: []string{"Module outside of its package", "No module there"}},
@@ -139,6 +145,7 @@ var table = []Code{
 	{ID: "IXF1802", Meaning: "A test file is not well formed.", Summaries: []string{"Invalid expect_failures", "Invalid target", "Invalid values", "Unknown assertion"}},
 	{ID: "IXF1803", Meaning: "A failure that a test expects did not happen.", Summaries: []string{"Missing expected failure"}},
 	{ID: "IXF1804", Meaning: "A test, or a run of it, can't be carried out.", Summaries: []string{"Cannot begin the test", "Cannot carry out the run"}},
+	{ID: "IXF1805", Meaning: "An assertion of a test doesn't hold.", Summaries: []string{"Test assertion failed"}},
 
 	{ID: "IXF2001", is: as[*state.LockedError](nil), Meaning: "Somebody else holds the lock of the state. Try again, or give `--lock-timeout`.", Summaries: []string{"The state is locked"}},
 	{ID: "IXF2002", is: as[*state.DamagedError](nil), Meaning: "The state is damaged.", Summaries: []string{"Damaged state"}},
@@ -151,7 +158,7 @@ var table = []Code{
 	{ID: "IXF3003", Meaning: "A provider can't be used with its settings.", Summaries: []string{"Cannot use the provider"}},
 	{ID: "IXF3004", Meaning: "The state has objects of a provider configuration that is gone.", Summaries: []string{"Provider configuration missing"}},
 	{ID: "IXF3005", Meaning: "Objects depend on each other against the order of their actions.", Summaries: []string{"Contradictory order"}},
-	{ID: "IXF3006", Meaning: "A flag names something that isn't there.", Summaries: []string{"No such resource", "Unknown target"}},
+	{ID: "IXF3006", Meaning: "A flag names something that isn't there.", Summaries: []string{"No such policy", "No such resource", "Unknown target"}},
 
 	{ID: "IXF4001", is: as[*apply.StaleError](nil), Meaning: "The saved plan is not of this state any more. Nothing was sent. Plan again.", Summaries: []string{"Saved plan is stale"}},
 	{ID: "IXF4002", is: as[*apply.PreconditionError](nil), Meaning: "What the plan takes for granted no longer holds. Nothing was sent. Plan again.", Summaries: []string{"Plan precondition failed"}},
