@@ -29,6 +29,8 @@ const (
 type InputSources struct {
 	Environ []string   // as os.Environ
 	Args    []InputArg // in the order of the command line
+	// Given are values that were settled before: those of a plan that is applied. They win.
+	Given map[string]cty.Value
 	// EphemeralOnly refuses Args for variables that are not ephemeral: their values are in the plan that is to be applied.
 	EphemeralOnly bool
 	Partial       bool // a variable without value is unknown, and no error
@@ -85,7 +87,7 @@ func (l *loader) declareVariable(block *hcl.Block) {
 		}
 	}
 	if attr := content.Attributes["default"]; attr != nil {
-		value, diags := attr.Expr.Value(nil)
+		value, diags := constant(attr.Expr)
 		l.diags = append(l.diags, diags...)
 		if !diags.HasErrors() {
 			converted, err := v.convert(value)
@@ -230,10 +232,14 @@ func (g *gatherer) text(v *variable, text, source string) {
 		return
 	}
 	name := "<" + source + ">"
-	expr, diags := hclsyntax.ParseExpression([]byte(text), name, hcl.InitialPos)
+	var expr hclsyntax.Expression
+	diags := tooNested([]byte(text), name, hclsyntax.LexExpression)
+	if !diags.HasErrors() {
+		expr, diags = hclsyntax.ParseExpression([]byte(text), name, hcl.InitialPos)
+	}
 	value := cty.DynamicVal
 	if !diags.HasErrors() {
-		value, diags = expr.Value(nil)
+		value, diags = constant(expr)
 	}
 	if diags.HasErrors() {
 		why := diags[0].Detail + " "
@@ -253,11 +259,14 @@ func (g *gatherer) file(path, source string) {
 		g.fail(nil, "Cannot read a variables file", "%s", sentence(err))
 		return
 	}
-	parse := func(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
-		return hclsyntax.ParseConfig(src, path, hcl.InitialPos)
-	}
+	parse := parseNative
 	if strings.HasSuffix(path, ".json") {
-		parse = hcljson.Parse
+		parse = func(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
+			if diags := tooNestedJSON(src, path); diags.HasErrors() {
+				return nil, diags
+			}
+			return hcljson.Parse(src, path)
+		}
 	}
 	file, diags := parse(src, path)
 	g.diags = append(g.diags, diags...)
@@ -277,7 +286,7 @@ func (g *gatherer) file(path, source string) {
 			continue
 		}
 		rng := attr.Expr.Range().Ptr()
-		value, diags := attr.Expr.Value(nil)
+		value, diags := constant(attr.Expr)
 		if v := g.variables[attr.Name].variable; v.secret() { // no source of it in messages
 			rng = nil
 			if diags.HasErrors() {
@@ -315,7 +324,15 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 	for _, name := range keysOf(c.variables) {
 		v := c.variables[name].variable
 		given, set := g.set[name]
+		settled, isSettled := src.Given[name]
 		switch {
+		case isSettled:
+			value, err := v.convert(settled)
+			if err != nil {
+				g.fail(v.Range.Ptr(), "Invalid value for variable", "The value that the plan has of variable %q does not fit its type %s: %s.", name, typeexpr.TypeString(v.constraint), err)
+				wrong[name] = true
+			}
+			inputs[name] = value
 		case set:
 			value, err := v.convert(given.value)
 			if err != nil {
@@ -341,6 +358,17 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 		}
 	}
 	return inputs, inOrder(discreet(g.diags))
+}
+
+// Public returns the values without those that must not be seen or kept.
+func Public(inputs map[string]cty.Value) map[string]cty.Value {
+	public := make(map[string]cty.Value, len(inputs))
+	for name, v := range inputs {
+		if !v.ContainsMarked() {
+			public[name] = v
+		}
+	}
+	return public
 }
 
 func missingVariable(v *variable) *hcl.Diagnostic {

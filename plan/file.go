@@ -41,6 +41,7 @@ type filePlan struct {
 	Serial    uint64                     `json:"serial"`
 	Records   int                        `json:"journal_records,omitempty"`
 	Config    string                     `json:"config_sha256"`
+	Variables map[string]*fileValue      `json:"variables,omitempty"`
 	Targets   []string                   `json:"targets,omitempty"`
 	Exclude   []string                   `json:"exclude,omitempty"`
 	LeftOut   []string                   `json:"left_out,omitempty"`
@@ -168,12 +169,19 @@ func decodeFile(document []byte) (*Plan, error) {
 func encodePlan(p *Plan) ([]byte, error) {
 	body := filePlan{
 		Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
-		Config: p.Config, Targets: p.Targets, Exclude: p.Exclude, LeftOut: p.LeftOut, Complete: p.Complete, Types: map[string]json.RawMessage{},
+		Config: p.Config, Targets: p.Targets, Exclude: p.Exclude, LeftOut: p.LeftOut, Complete: p.Complete, Types: map[string]json.RawMessage{}, Variables: map[string]*fileValue{},
 		Providers: []fileProvider{}, Changes: make([]fileChange, 0, len(p.Changes)), Actions: p.Actions,
 		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves, Checks: p.Checks,
 	}
 	if body.Actions == nil {
 		body.Actions = []providers.Action{}
+	}
+	for name, v := range p.Variables {
+		value, err := encodeValue(v, true)
+		if err != nil {
+			return nil, fmt.Errorf("variable %s: %w", name, err)
+		}
+		body.Variables[name] = value
 	}
 	for _, v := range p.Providers {
 		settings, err := ctyjson.Marshal(v.Config, cty.DynamicPseudoType)
@@ -296,6 +304,16 @@ func (f filePlan) plan() (*Plan, error) {
 		Mode: f.Mode, Project: f.Project, Workspace: f.Workspace, Lineage: f.Lineage, Serial: f.Serial, Records: f.Records,
 		Config: f.Config, Targets: f.Targets, Exclude: f.Exclude, LeftOut: f.LeftOut, Complete: f.Complete, Actions: f.Actions,
 		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves, Checks: f.Checks,
+	}
+	for name, v := range f.Variables {
+		value, err := v.decode(cty.NilType, cty.NilVal)
+		if err != nil {
+			return nil, fmt.Errorf("variable %s: %w", name, err)
+		}
+		if p.Variables == nil {
+			p.Variables = map[string]cty.Value{}
+		}
+		p.Variables[name] = value
 	}
 	types := map[string]cty.Type{}
 	for name, raw := range f.Types {

@@ -34,8 +34,9 @@ type Plan struct {
 	Workspace string
 	Lineage   string // of the state that it was made from; "" for an empty one
 	Serial    uint64
-	Records   int    // journal records folded into that state: not 0 after an interrupted run
-	Config    string // sha256 of the configuration files, as hex
+	Records   int                  // journal records folded into that state: not 0 after an interrupted run
+	Config    string               // sha256 of the configuration files, as hex
+	Variables map[string]cty.Value // values of those that may be seen and kept
 	Targets   []string
 	Exclude   []string // addresses that are left out
 	LeftOut   []string // addresses that are left out with them, because they depend on them

@@ -28,7 +28,8 @@ func (t lazyTables) ResourceTable(typ string) *schema.Table { return t.providers
 type inputFlags struct {
 	args    []config.InputArg
 	noInput bool
-	saved   bool // a saved plan is applied: only ephemeral variables can be set
+	given   map[string]cty.Value // of a saved plan that is applied
+	saved   bool                 // a saved plan is applied: only ephemeral variables can be set
 }
 
 func (o *inputFlags) add(flags *pflag.FlagSet) {
@@ -84,7 +85,7 @@ func (v *inverted) Type() string { return "bool" }
 
 // loadConfig loads and checks the configuration. Warnings come with it; errors are a *failure.
 func (a *app) loadConfig() (*config.Config, hcl.Diagnostics, error) {
-	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version))
+	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), a.withModules())
 	if diags.HasErrors() {
 		return c, diags, &failure{err: diags, sources: c.Files()}
 	}
@@ -93,7 +94,7 @@ func (a *app) loadConfig() (*config.Config, hcl.Diagnostics, error) {
 
 // inputs collects the variables' values, and asks for those that are missing where somebody can be asked.
 func (a *app) inputs(ctx context.Context, c *config.Config, o inputFlags) (map[string]cty.Value, hcl.Diagnostics) {
-	src := config.InputSources{Environ: a.env, Args: o.args, EphemeralOnly: o.saved}
+	src := config.InputSources{Environ: a.env, Args: o.args, Given: o.given, EphemeralOnly: o.saved}
 	if !o.noInput && a.streams.InTerminal {
 		for _, v := range c.Missing(src) {
 			text, err := a.askVariable(ctx, v)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ func TestMain(m *testing.M) {
 //	localnet          start the local network (one for all scripts) and give the script an account of its own on it:
 //	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_SMS, LOCALNET_IMAGE, LOCALNET_ADDRESS, LOCALNET_CONTRACTS,
 //	                  IEXECFORM_PRIVATE_KEY and the variables rpc_url, market_url, sms_url and image (as IEXECFORM_VAR_…)
+//	localnet second   the same, and another local network with the same account: sets the variables second_rpc_url and
+//	                  second_market_url as well
 //	sent [N]          fail unless the account sent N transactions since the last sent; without N, count anew
 //	buy ADDRESS N     buy N units of the app order at the address, as a stranger
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
@@ -50,6 +53,7 @@ func TestScripts(t *testing.T) {
 	network := sync.OnceValue(func() *localnet.Network {
 		return nettest.Start(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	})
+	second := sync.OnceValue(func() *localnet.Network { return nettest.Start(t) })
 	var accounts atomic.Int32
 	check := checkSchemas(t)
 	programs := sync.OnceValue(func() string { return officialcli.Install(t) })
@@ -71,9 +75,14 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"localnet": func(ts *testscript.TestScript, _ bool, _ []string) {
-				info := network().Info()
-				account := nettest.NewAccount(t, network(), int(accounts.Add(1)))
+			"localnet": func(ts *testscript.TestScript, _ bool, args []string) {
+				info, number := network().Info(), int(accounts.Add(1))
+				account := nettest.NewAccount(t, network(), number)
+				if slices.Equal(args, []string{"second"}) {
+					nettest.NewAccount(t, second(), number)
+					ts.Setenv("IEXECFORM_VAR_second_rpc_url", second().Info().RPCURL)
+					ts.Setenv("IEXECFORM_VAR_second_market_url", second().Info().MarketURL)
+				}
 				cache, err := os.UserCacheDir()
 				ts.Check(err)
 				for name, value := range map[string]string{

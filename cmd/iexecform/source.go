@@ -60,7 +60,7 @@ func (a *app) planSource(ctx context.Context, p *plan.Plan, flags inputFlags) (*
 	case c.Digest() != p.Config:
 		s.lost = fmt.Errorf("the configuration in %s is not the one that the plan was made from", a.dir)
 	default:
-		inputs, diags := a.inputs(ctx, c, inputFlags{args: flags.args, noInput: true, saved: true})
+		inputs, diags := a.inputs(ctx, c, inputFlags{args: flags.args, noInput: true, saved: true, given: p.Variables})
 		if diags.HasErrors() {
 			s.lost = &failure{err: diags, sources: c.Files()}
 		} else {
