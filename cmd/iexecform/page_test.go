@@ -300,7 +300,10 @@ func startBrowser(t *testing.T) *browser {
 		cancel()
 	})
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("no browser: %v. Install Debian's package chromium", err)
+		if os.Getenv("CI") != "" {
+			t.Fatalf("no browser: %v. Install Debian's package chromium", err)
+		}
+		t.Skipf("SKIPPED, nothing was tested: no browser: %v. Install Debian's package chromium", err)
 	}
 	return &browser{ctx}
 }
