@@ -49,8 +49,33 @@ type call struct {
 	source string
 }
 
+// ModuleCall is a module block, also one within a module.
+type ModuleCall struct {
+	Addr   addr.Module // without keys
+	Source string
+	Dir    string // of its files; "" when they aren't there
+	Range  hcl.Range
+}
+
+// ModuleCalls returns the module blocks, sorted by address.
+func (c *Config) ModuleCalls() []ModuleCall {
+	var list []ModuleCall
+	for _, n := range c.nodes {
+		if n.kind != callNode {
+			continue
+		}
+		found := ModuleCall{Addr: n.module.path.Child(n.name, addr.Key{}), Source: n.call.source, Range: n.rng}
+		if n.call.module != nil {
+			found.Dir = n.call.module.dir
+		}
+		list = append(list, found)
+	}
+	slices.SortFunc(list, func(a, b ModuleCall) int { return strings.Compare(string(a.Addr), string(b.Addr)) })
+	return list
+}
+
 // rootOnly are the blocks that a module can't have.
-var rootOnly = []string{"provider", "import", "moved", "removed"}
+var rootOnly = []string{"provider", "import", "moved", "removed", "policy"}
 
 func rootOnlyDetail(typ string) string {
 	if typ == "provider" {

@@ -173,7 +173,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.dir, "chdir", ".", "work in `DIR` instead of the current directory")
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "print without colour")
 	root.AddCommand(
-		a.initCommand(), a.validateCommand(), a.lintCommand(), a.testCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.destroyCommand(), a.importCommand(),
+		a.initCommand(), a.getCommand(), a.modulesCommand(), a.validateCommand(), a.lintCommand(), a.testCommand(), a.fmtCommand(), a.planCommand(), a.applyCommand(), a.destroyCommand(), a.importCommand(),
 		a.showCommand(), a.outputCommand(), a.stateCommand(), a.taintCommand(), a.untaintCommand(), a.refreshCommand(), a.workspaceCommand(), a.lockCommand(), a.forceUnlockCommand(), a.graphCommand(), a.consoleCommand(), a.discoverCommand(), a.migrateCommand(), a.tryCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(), a.providersCommand(), a.metadataCommand(),
 	)
 	return root

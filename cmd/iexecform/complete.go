@@ -35,7 +35,7 @@ func (a *app) completeAddresses(cmd *cobra.Command, _ []string, _ string) ([]cob
 // completeTargets offers the resources of the state, and the blocks of the configuration.
 func (a *app) completeTargets(cmd *cobra.Command, args []string, text string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	names, _ := a.completeAddresses(cmd, args, text)
-	if c, diags := config.Load(a.dir, a.providers()); !diags.HasErrors() {
+	if c, diags := config.Load(a.dir, a.providers(), a.withModules()); !diags.HasErrors() {
 		for _, d := range c.Blocks() {
 			names = append(names, d.Addr.String())
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/modules"
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state/local"
@@ -18,16 +20,19 @@ import (
 
 func (a *app) initCommand() *cobra.Command {
 	var chain string
+	var o moduleFlags
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Make a first configuration where there is none",
+		Short: "Make a first configuration where there is none, and fetch modules",
 		Long: "Where there is no .hcl file it writes main.hcl with one app and one order. It makes sure that .gitignore keeps the\n" +
-			"journal, the lock and the backups of the state out of git. It never changes an .hcl file, so it may be run at any time; no\n" +
-			"other command needs it.",
+			"journal, the lock and the backups of the state out of git. It never changes an .hcl file, so it may be run at any time.\n" +
+			"Modules that are not local it fetches into " + modules.Dir + ", as " + modules.LockFile + " says, or writes that file.\n" +
+			"Other commands need it only after such modules changed.",
 		Args: arguments(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return a.init(chain) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), chain, o) },
 	}
 	cmd.Flags().StringVar(&chain, "chain", "arbitrum-sepolia-testnet", "the `CHAIN` of the new configuration: "+strings.Join(chainNames(), ", "))
+	o.add(cmd.Flags())
 	return cmd
 }
 
@@ -38,15 +43,15 @@ func chainNames() (names []string) {
 	return names
 }
 
-func (a *app) init(chainName string) error {
+func (a *app) init(ctx context.Context, chainName string, o moduleFlags) error {
 	chain, ok := poco.ChainByName(chainName)
 	if !ok {
 		return fmt.Errorf("there is no built-in chain %q.%s There are %s; another one is set up in the provider block, by chain_id, rpc_url, hub and market_url",
 			chainName, config.DidYouMean(chainName, chainNames()), strings.Join(chainNames(), ", "))
 	}
-	c, diags := config.Load(a.dir, a.providers())
-	if diags.HasErrors() {
-		return &failure{err: diags, sources: c.Files()}
+	c, fetched, err := a.install(ctx, o)
+	if err != nil {
+		return err
 	}
 	ignored, err := ignoreFiles(filepath.Join(a.dir, ".gitignore"), []string{local.JournalFile, local.LockFile, local.SnapshotFile + ".*" + backupSuffix, dataDir + "/"})
 	if err != nil {
@@ -59,7 +64,7 @@ func (a *app) init(chainName string) error {
 		}
 	}
 	if !c.Empty() {
-		if ignored {
+		if ignored || fetched {
 			return nil
 		}
 		return h.Print("Nothing to do: the configuration is valid, and .gitignore is in order.")

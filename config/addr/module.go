@@ -81,6 +81,15 @@ func (m Module) Parent() Module {
 	return m.Up(max(0, len(m.steps())-1))
 }
 
+// Names are those of the calls that lead to m, with dots between them.
+func (m Module) Names() string {
+	var names []string
+	for _, s := range m.steps() {
+		names = append(names, s.name)
+	}
+	return strings.Join(names, ".")
+}
+
 // Keys are those of the calls that lead to m; zero where there is none.
 func (m Module) Keys() []Key {
 	var keys []Key

@@ -1,0 +1,66 @@
+package modules
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// Limits of one archive.
+const (
+	maxFiles = 10_000
+	maxBytes = 64 << 20
+)
+
+// unpack writes the files of a tar archive under a directory. Links and other special files are left out; names that lead
+// out of the directory are an error. SIDE EFFECTS: files in dir.
+func unpack(r io.Reader, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	limited := &io.LimitedReader{R: r, N: 2 * maxBytes} // headers and padding count
+	archive := tar.NewReader(limited)
+	left := int64(maxBytes)
+	for files := 0; ; {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			_, err = io.Copy(io.Discard, limited) // its end shows whether the whole is what it should be
+			return err
+		}
+		if limited.N <= 0 {
+			return fmt.Errorf("the archive is larger than %d MB", maxBytes>>20)
+		}
+		if err != nil {
+			return fmt.Errorf("read the archive: %w", err)
+		}
+		name := filepath.Clean(filepath.FromSlash(h.Name))
+		if !filepath.IsLocal(name) {
+			return fmt.Errorf("the archive has a file %q, which leads out of it", h.Name)
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		if files++; files > maxFiles {
+			return fmt.Errorf("the archive has more than %d files", maxFiles)
+		}
+		if left -= h.Size; left < 0 {
+			return fmt.Errorf("the archive is larger than %d MB", maxBytes>>20)
+		}
+		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return fmt.Errorf("unpack the archive: %w", err)
+		}
+		_, err = io.Copy(f, archive)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("unpack the archive: %w", err)
+		}
+	}
+}
