@@ -360,17 +360,6 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 	return inputs, inOrder(discreet(g.diags))
 }
 
-// Public returns the values without those that must not be seen or kept.
-func Public(inputs map[string]cty.Value) map[string]cty.Value {
-	public := make(map[string]cty.Value, len(inputs))
-	for name, v := range inputs {
-		if !v.ContainsMarked() {
-			public[name] = v
-		}
-	}
-	return public
-}
-
 func missingVariable(v *variable) *hcl.Diagnostic {
 	return failure(v.Range.Ptr(), "Missing value for variable",
 		"Variable %q has no default and no value. Give it on the command line with --var '%s=VALUE', or with a line %s = VALUE in %s, or in the environment as %s%s.",

@@ -46,6 +46,59 @@ func (c *Config) hasSecrets() bool {
 	return false
 }
 
+// Public returns the values of variables without those that must not be seen or kept: those that are declared so, and those
+// that a sensitive or write-only attribute is set from.
+func (c *Config) Public(inputs map[string]cty.Value) map[string]cty.Value {
+	secret := map[*node]bool{}
+	var spoil func(n *node)
+	spoil = func(n *node) {
+		if secret[n] || n.instantiable() || n.kind == providerNode {
+			return
+		}
+		secret[n] = true
+		for _, to := range n.deps {
+			spoil(to)
+		}
+	}
+	for _, n := range c.nodes {
+		for _, b := range n.body.secrets() {
+			f := c.find(b.expr, scope{module: n.module, each: true, count: true, check: n.check})
+			if f.each && n.forEach != nil {
+				f.refs = append(f.refs, c.find(n.forEach, scope{module: n.module}).refs...)
+			}
+			for _, r := range f.refs {
+				spoil(r.to)
+			}
+		}
+	}
+	public := make(map[string]cty.Value, len(inputs))
+	for name, v := range inputs {
+		if n := c.variables[name]; n != nil && !secret[n] && !v.ContainsMarked() {
+			public[name] = v
+		}
+	}
+	return public
+}
+
+// secrets are the bindings of attributes that are not shown or kept.
+func (b *body) secrets() (list []binding) {
+	if b == nil {
+		return nil
+	}
+	keep := func(set []binding) {
+		for _, one := range set {
+			if one.attr.Sensitive || one.attr.WriteOnly {
+				list = append(list, one)
+			}
+		}
+	}
+	keep(b.attrs)
+	for i := range b.blocks {
+		keep(b.blocks[i].attrs)
+	}
+	return list
+}
+
 // isEphemeral reports whether the value or a part of it is ephemeral.
 func isEphemeral(v cty.Value) bool {
 	_, marks := v.UnmarkDeep()

@@ -120,3 +120,49 @@ variable "v" {
 		})
 	}
 }
+
+// Values of variables that a secret attribute is set from aren't public, however they get there.
+func TestPublic(t *testing.T) {
+	c := load(t, `
+variable "seen" {
+  default = "a"
+}
+variable "declared" {
+  default   = "b"
+  sensitive = true
+}
+variable "password" {
+  default = "c"
+}
+variable "part" {
+  default = "d"
+}
+variable "each" {
+  default = { x = "e" }
+}
+locals {
+  key = "${var.part}!"
+}
+resource "iexec_app" "each" {
+  for_each = var.each
+  name     = each.key
+  key      = each.value
+}
+provider "iexec" {
+  wallet {
+    password = var.password
+  }
+}
+resource "iexec_app" "a" {
+  name = var.seen
+  key  = local.key
+}
+`)
+	inputs, diags := c.Inputs(config.InputSources{})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	if got := keys(c.Public(inputs)); len(got) != 1 || got[0] != "seen" {
+		t.Errorf("public: %v, want seen only", got)
+	}
+}
