@@ -133,8 +133,6 @@ var table = []Code{
 	{ID: "IXF1607", Meaning: "A check block is not well formed.", Summaries: []string{"Invalid check", "Invalid data source of a check"}},
 	{ID: "IXF1608", Meaning: "A policy refuses a change. Where it is meant, acknowledge the policy with `--ack`.", Summaries: []string{"Policy failed"}},
 	{ID: "IXF1609", Meaning: "A policy block is not well formed.", Summaries: []string{"Invalid policy"}},
-	{ID: "IXF1611", Meaning: "A policy block is not well formed.", Summaries: []string{"Invalid policy"}},
-	{ID: "IXF1612", Meaning: "A policy refuses a change. Where it is meant, acknowledge the policy with `--ack`.", Summaries: []string{"Policy failed"}},
 
 	{ID: "IXF1701", Meaning: "The module isn't installed. Run `iexecform init`.", Summaries: []string{"Module not installed"}},
 	{ID: "IXF1702", Meaning: "There is no module at the source, or none that may be used.", Summaries: []string{"Module outside of its package", "No module there"}},
@@ -159,7 +157,7 @@ var table = []Code{
 	{ID: "IXF3003", Meaning: "A provider can't be used with its settings.", Summaries: []string{"Cannot use the provider"}},
 	{ID: "IXF3004", Meaning: "The state has objects of a provider configuration that is gone.", Summaries: []string{"Provider configuration missing"}},
 	{ID: "IXF3005", Meaning: "Objects depend on each other against the order of their actions.", Summaries: []string{"Contradictory order"}},
-	{ID: "IXF3006", Meaning: "A flag names something that isn't there.", Summaries: []string{"No such policy", "No such policy", "No such resource", "Unknown target"}},
+	{ID: "IXF3006", Meaning: "A flag names something that isn't there.", Summaries: []string{"No such policy", "No such resource", "Unknown target"}},
 
 	{ID: "IXF4001", is: as[*apply.StaleError](nil), Meaning: "The saved plan is not of this state any more. Nothing was sent. Plan again.", Summaries: []string{"Saved plan is stale"}},
 	{ID: "IXF4002", is: as[*apply.PreconditionError](nil), Meaning: "What the plan takes for granted no longer holds. Nothing was sent. Plan again.", Summaries: []string{"Plan precondition failed"}},
