@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,9 +39,15 @@ type module struct {
 	outputs    map[string]*node
 	checks     map[string]*node
 	calls      map[string]*node
-	providers  map[addr.Provider]*node         // of the root
-	given      map[addr.Provider]addr.Provider // what the call passes, in terms of the parent
-	validation *node                           // nil without such rules, and in the root
+	providers  map[addr.Provider]*node // of the root
+	given      map[addr.Provider]given // what the call passes, in terms of the parent
+	validation *node                   // nil without such rules, and in the root
+}
+
+// given is a provider configuration that a call passes; the key, if there is one, is evaluated for each instance of the module.
+type given struct {
+	provider addr.Provider
+	key      hcl.Expression
 }
 
 // call is what a callNode has besides count and for_each.
@@ -88,7 +95,7 @@ func (l *loader) newModule(path addr.Module, dir string) *module {
 	m := &module{
 		index: len(l.modules), path: path, dir: dir, parent: l.module,
 		variables: map[string]*node{}, locals: map[string]*node{}, outputs: map[string]*node{}, checks: map[string]*node{}, calls: map[string]*node{},
-		providers: map[addr.Provider]*node{}, given: map[addr.Provider]addr.Provider{},
+		providers: map[addr.Provider]*node{}, given: map[addr.Provider]given{},
 	}
 	if m.parent != nil {
 		m.depth = m.parent.depth + 1
@@ -195,29 +202,29 @@ func (l *loader) give(n *node, attr *hcl.Attribute) {
 	pairs, diags := hcl.ExprMap(attr.Expr)
 	l.diags = append(l.diags, diags...)
 	for _, pair := range pairs {
-		to, okTo := l.providerName(pair.Key)
-		from, okFrom := l.providerName(pair.Value)
+		to, toKey, okTo := l.providerName(pair.Key)
+		from, key, okFrom := l.providerName(pair.Value)
 		switch {
 		case !okTo || !okFrom:
+		case toKey != nil:
+			l.errorf(pair.Key.Range().Ptr(), "Invalid provider", "In the module %s is one configuration. Leave the index out.", to)
 		case to.Name != from.Name:
 			l.errorf(pair.Value.Range().Ptr(), "Invalid provider", "%s can't be passed as %s: they are of different providers.", from, to)
 		default:
-			n.call.module.given[to] = from
+			n.call.module.given[to] = given{from, key}
 		}
 	}
 }
 
-func (l *loader) providerName(expr hcl.Expression) (p addr.Provider, ok bool) {
-	t, diags := hcl.AbsTraversalForExpr(expr)
-	if !diags.HasErrors() && len(t) <= 2 {
-		p.Name = t.RootName()
-		p.Alias, ok = attrName(t, 1)
-		ok = ok || len(t) == 1
-	}
+func (l *loader) providerName(expr hcl.Expression) (p addr.Provider, key hcl.Expression, ok bool) {
+	t, key, ok := providerTraversal(expr)
 	if !ok {
 		l.errorf(expr.Range().Ptr(), "Invalid provider", "providers takes names of provider configurations, without quotes: providers = { iexec = iexec.ALIAS }")
+		return p, nil, false
 	}
-	return p, ok
+	p.Name = t.RootName()
+	p.Alias, _ = attrName(t, 1)
+	return p, key, true
 }
 
 // passed follows the provider of a node to the root, and reports whether it gets there.
@@ -225,8 +232,14 @@ func (l *loader) passed(n *node, rng hcl.Range) bool {
 	for m := l.module; m.parent != nil; m = m.parent {
 		from, ok := m.given[n.provider]
 		switch {
+		case ok && from.key != nil && n.providerKey != nil:
+			l.errorf(rng.Ptr(), "Invalid provider", "%s is passed to %s as one configuration. Leave the index out: %[1]s", n.provider, m.path)
+			return false
 		case ok:
-			n.provider = from
+			n.provider = from.provider
+			if from.key != nil {
+				n.providerKey, n.keyGiven = from.key, m
+			}
 		case n.provider.Alias != "":
 			l.errorf(rng.Ptr(), "Reference to undeclared provider", "No provider %s is passed to %s. Add to its module block: providers = { %[1]s = %s.ALIAS }", n.provider, m.path, n.provider.Name)
 			return false
@@ -242,6 +255,14 @@ func (l *loader) resolveCall(n *node) {
 	}
 	if n.forEach != nil {
 		l.use(n, n.forEach, scope{expansion: true})
+	}
+	if n.call.module != nil {
+		passed := n.call.module.given
+		for _, p := range slices.SortedFunc(maps.Keys(passed), addr.Provider.Compare) {
+			if from := passed[p]; from.key != nil {
+				l.use(n, from.key, scope{each: n.forEach != nil, count: n.count != nil})
+			}
+		}
 	}
 	after := &node{module: n.module} // what all of the module depends on
 	for _, expr := range n.dependsOn {

@@ -46,6 +46,7 @@ type node struct {
 	dependsOn    []hcl.Expression
 	providerExpr *hcl.Attribute
 	providerKey  hcl.Expression // of the configuration, where its block has for_each
+	keyGiven     *module        // whose call has providerKey; nil when it is the block's own
 	lifecycle    *lifecycle     // of a resource or data block, or nil
 	check        *node          // of the data source of a check: nothing else may refer to it
 	asserts      []condition    // of a check; of an output, its preconditions
@@ -143,6 +144,7 @@ type Config struct {
 	modules   []*module
 	resources map[addr.Resource]*node // of all modules
 	imports   []*node
+	policies  []*Policy
 
 	moves       []Moved
 	movesFrom   map[addr.Resource][]int // indexes into moves

@@ -59,7 +59,6 @@ func providerName(typ string) string {
 func (l *loader) useProvider(n *node) {
 	n.provider.Name = providerName(n.address.Type)
 	rng := n.rng
-	keyed := false
 	if attr := n.providerExpr; attr != nil {
 		rng = attr.Expr.Range()
 		t, key, ok := providerTraversal(attr.Expr)
@@ -73,13 +72,14 @@ func (l *loader) useProvider(n *node) {
 			return
 		}
 		n.provider.Alias, _ = attrName(t, 1)
-		if n.providerKey, keyed = key, key != nil; keyed {
+		if n.providerKey = key; key != nil {
 			l.use(n, key, scope{each: n.forEach != nil, count: n.count != nil})
 		}
 	}
 	if !l.passed(n, rng) {
 		return
 	}
+	keyed := n.providerKey != nil
 	to := l.Config.providers[n.provider]
 	switch {
 	case to == nil && n.provider.Alias != "" && l.incomplete:
@@ -196,12 +196,31 @@ func (e *evaluator) configure(ctx context.Context, n *node, p addr.Provider, blo
 	return true
 }
 
+// callContext is what the arguments of the call of a module that this site is in may name.
+func (e *evaluator) callContext(m *module) *hcl.EvalContext {
+	p := e.here.up(m)
+	if p.call == nil {
+		here := e.here
+		e.here = p.parent
+		p.call = keyContext(e.context(m.caller), p.key, p.each)
+		e.here = here
+		if p.unknown != nil {
+			p.call = p.call.NewChild()
+			p.call.Variables = p.unknown
+		}
+	}
+	return p.call
+}
+
 // providerOf is the provider configuration that a block uses, where its provider argument is evaluated in ctx; ok is false
 // when that configuration failed.
 func (e *evaluator) providerOf(n *node, ctx *hcl.EvalContext) (p addr.Provider, ok bool, diags hcl.Diagnostics) {
 	p = n.provider
 	if n.providerKey == nil || e.broken[n.providerKey] {
 		return p, true, nil
+	}
+	if n.keyGiven != nil {
+		ctx = e.callContext(n.keyGiven)
 	}
 	v, diags := n.providerKey.Value(ctx)
 	if diags.HasErrors() {

@@ -23,6 +23,7 @@ type site struct {
 	unknown  map[string]cty.Value // each or count, when the key is unknown (static mode)
 	scope    *hcl.EvalContext     // functions, path, iexecform
 	children map[*module][]*site
+	call     *hcl.EvalContext // of the arguments of its call; nil until asked for
 }
 
 // HasModule reports whether the evaluation came to an instance of a module.
