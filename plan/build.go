@@ -74,7 +74,7 @@ func newBuilder(o Options) *builder {
 		plan: &Plan{
 			Tool: o.Tool, Mode: o.Mode, Project: o.Config.Settings.Project, Workspace: o.Workspace,
 			Lineage: o.State.Snapshot.Lineage, Serial: o.State.Snapshot.Serial, Records: o.State.Records,
-			Config: o.Config.Digest(),
+			Config: o.Config.Digest(), Variables: o.Config.Public(o.Inputs),
 		},
 		session:   NewSession(o.Providers, o.State, o.Config.Settings.Project, o.Workspace, o.Config.Dir, o.Prompt),
 		objects:   make(map[addr.Instance]*object, known),
@@ -221,7 +221,11 @@ func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block)
 	}
 	network, err := b.session.CheckNetwork(ctx, p)
 	if err != nil {
-		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, "", "Cannot use the provider", textOf(err)+"."), err)}
+		text := textOf(err) + "."
+		if !p.Key.IsZero() { // else the place of the block tells which
+			text = fmt.Sprintf("Provider %s: %s", p, text)
+		}
+		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, "", "Cannot use the provider", text), err)}
 	}
 	b.plan.Providers = append(b.plan.Providers, Provider{
 		Addr: p, Config: redact(block.Value, block.Sensitive), Sensitive: block.Sensitive, Network: network,
