@@ -89,6 +89,13 @@ func (s *Session) CheckNetwork(ctx context.Context, p addr.Provider) (map[string
 	return facts, nil
 }
 
+// Network returns what the state remembers of the network of its objects of the provider configuration. Opening compared it
+// with what the configuration alone tells; CheckNetwork, which asks the network, was not needed.
+func (s *Session) Network(p addr.Provider) (facts map[string]string, ok bool) {
+	facts = s.state.Snapshot.Networks[p.String()]
+	return facts, facts != nil && s.inUse(p)
+}
+
 // sameNetwork refuses facts that contradict those of the state, if that has objects of the provider configuration.
 func (s *Session) sameNetwork(p addr.Provider, facts map[string]string) error {
 	if !s.inUse(p) {

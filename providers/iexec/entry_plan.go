@@ -37,9 +37,6 @@ type entryPlan struct {
 
 func (e entry) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult {
 	results := make([]providers.PlanResult, len(reqs))
-	if err := c.pin(ctx); err != nil {
-		return fail(len(reqs), providers.PlanResult{Err: err})
-	}
 	var todo []*entryPlan
 	for i, req := range reqs {
 		if req.Desired.IsNull() {
@@ -101,15 +98,9 @@ func lookUpImage(ctx context.Context, c *client, p *entryPlan) error {
 	return nil
 }
 
-// planEntries decides on the entries whose fields are complete; what it needs from the chain it reads in one call.
+// planEntries decides on the entries whose fields are complete; what it needs from the chain it reads in one call, and nothing
+// when all entries are kept.
 func (c *client) planEntries(ctx context.Context, e entry, todo []*entryPlan) {
-	registry, err := c.registryOf(ctx, e.kind)
-	if err != nil {
-		for _, p := range todo {
-			p.result.Err = err
-		}
-		return
-	}
 	var lookup []*entryPlan
 	for _, p := range todo {
 		if p.result.Err != nil {
@@ -130,14 +121,12 @@ func (c *client) planEntries(ctx context.Context, e entry, todo []*entryPlan) {
 				continue
 			}
 		}
-		p.address = e.kind.Address(registry, p.owner, p.fields)
 		lookup = append(lookup, p)
 	}
-	addresses := make([]common.Address, len(lookup))
-	for i, p := range lookup {
-		addresses[i] = p.address
+	if len(lookup) == 0 {
+		return
 	}
-	owners, err := c.ownersOf(ctx, e.kind, addresses)
+	registry, owners, err := c.lookUpEntries(ctx, e, lookup)
 	if err != nil {
 		for _, p := range lookup {
 			p.result.Err = err
@@ -155,6 +144,23 @@ func (c *client) planEntries(ctx context.Context, e entry, todo []*entryPlan) {
 		}
 	}
 	c.foundAll(ctx, e, there)
+}
+
+// lookUpEntries predicts the addresses of new entries, and reads who owns them; the zero address for those that aren't there.
+func (c *client) lookUpEntries(ctx context.Context, e entry, lookup []*entryPlan) (registry common.Address, owners []common.Address, err error) {
+	if err := c.pin(ctx); err != nil {
+		return registry, nil, err
+	}
+	if registry, err = c.registryOf(ctx, e.kind); err != nil {
+		return registry, nil, err
+	}
+	addresses := make([]common.Address, len(lookup))
+	for i, p := range lookup {
+		p.address = e.kind.Address(registry, p.owner, p.fields)
+		addresses[i] = p.address
+	}
+	owners, err = c.ownersOf(ctx, e.kind, addresses)
+	return registry, owners, err
 }
 
 // sameFields reports whether the desired fields are those of the entry that is there, so that it has the same address. If

@@ -41,9 +41,6 @@ type orderPlan struct {
 
 func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult {
 	results := make([]providers.PlanResult, len(reqs))
-	if err := c.pin(ctx); err != nil {
-		return fail(len(reqs), providers.PlanResult{Err: err})
-	}
 	wallet, _ := c.address() // prepareOrders tells when there is none
 	if err := c.learnOwnersOfKnown(ctx, o, reqs); err != nil {
 		return fail(len(reqs), providers.PlanResult{Err: err})

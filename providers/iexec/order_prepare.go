@@ -64,6 +64,12 @@ func (c *client) learnOwners(ctx context.Context, k *poco.EntryKind, entries []c
 			ask = append(ask, a)
 		}
 	}
+	if len(ask) == 0 {
+		return nil
+	}
+	if err := c.pin(ctx); err != nil {
+		return err
+	}
 	owners, err := c.ownersOf(ctx, k, ask)
 	if err != nil {
 		return err
@@ -191,6 +197,15 @@ func (p *orderPlan) recognise(rows []*market.Row) {
 
 // chooseGenerations gives each new order the first generation whose order was never used up, in one read a round.
 func (c *client) chooseGenerations(ctx context.Context, open []*orderPlan) {
+	if len(open) == 0 {
+		return
+	}
+	if err := c.pin(ctx); err != nil {
+		for _, p := range open {
+			p.result.Err = err
+		}
+		return
+	}
 	generation := make([]int64, len(open))
 	for len(open) > 0 {
 		hashes := make([]common.Hash, len(open))
