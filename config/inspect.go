@@ -67,6 +67,9 @@ func (c *Config) Unused() []Unused {
 		if n.module.parent != nil {
 			continue // a module may be for others
 		}
+		if n.kind == variableNode && c.usedByPolicies(n.name) {
+			continue
+		}
 		if kind != "" && len(n.users) == 0 && !validated[n] && n.check == nil {
 			list = append(list, Unused{Kind: kind, Name: n.id(), Range: n.rng})
 		}

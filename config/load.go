@@ -26,6 +26,7 @@ var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 	{Type: "removed"},
 	{Type: "check", LabelNames: []string{"name"}},
 	{Type: "module", LabelNames: []string{"name"}},
+	{Type: "policy", LabelNames: []string{"name"}},
 }}
 
 // loader builds a Config and gathers diagnostics.
@@ -69,6 +70,7 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 	l.module = l.Config.module
 	l.readFiles()
 	l.checkMoves()
+	l.checkPolicies()
 	l.resolve()
 	l.sortNodes()
 	l.checkStatic()
@@ -116,6 +118,8 @@ func (l *loader) declare(block *hcl.Block) {
 		l.declareCheck(block)
 	case "module":
 		l.declareCall(block)
+	case "policy":
+		l.declarePolicy(block)
 	}
 }
 

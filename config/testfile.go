@@ -56,7 +56,7 @@ type TestAssert struct {
 	condition condition
 }
 
-// Expectation is something whose conditions should not hold: a variable, an output, a check, a resource or data block.
+// Expectation is something whose conditions should not hold: a variable, an output, a check, a policy, a resource or data block.
 type Expectation struct {
 	ID    string // var.NAME, or as CheckResult.ID; without key for any instance
 	Range hcl.Range
@@ -290,6 +290,12 @@ func (l *testLoader) expectation(expr hcl.Expression) []Expectation {
 		l.diags = append(l.diags, diags...)
 		return nil
 	}
+	if name, ok := attrName(t, 1); ok && t.RootName() == "policy" && len(t) == 2 {
+		if !slices.ContainsFunc(l.policies, func(p *Policy) bool { return p.Name == name }) {
+			l.errorf(expr.Range().Ptr(), "Invalid expect_failures", "There is no policy.%s.", name)
+		}
+		return []Expectation{{ID: "policy." + name, Range: expr.Range()}}
+	}
 	for root, in := range map[string]map[string]*node{"var": l.Config.variables, "output": l.outputs, "check": l.checks} {
 		if t.RootName() != root {
 			continue
@@ -457,5 +463,6 @@ func (v *Evaluation) OutputObject() cty.Value {
 // IsConditionFailure reports whether a diagnostic is about a condition of the author's that doesn't hold.
 func IsConditionFailure(d *hcl.Diagnostic) bool {
 	_, validation := hcl.DiagnosticExtra[FailedValidation](d)
-	return validation || slices.Contains(slices.Collect(maps.Values(conditionSummaries)), d.Summary)
+	_, policy := hcl.DiagnosticExtra[FailedPolicy](d)
+	return validation || policy || slices.Contains(slices.Collect(maps.Values(conditionSummaries)), d.Summary)
 }

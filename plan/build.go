@@ -35,7 +35,8 @@ type Options struct {
 	Replace     []addr.Instance
 	Imports     map[addr.Instance]string // ids of objects to import besides those of import blocks
 	Parallelism int                      // reads of data sources at once; 0 means 10
-	Unprotected bool                     // prevent_destroy doesn't hold
+	Acknowledge []string                 // names of policies that need not hold
+	Unprotected bool                     // neither prevent_destroy nor policies hold
 	// Override answers data sources in place of their providers, where it reports true. It may be nil.
 	Override func(config.Instance) (cty.Value, bool)
 }
@@ -61,7 +62,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	diags = foldFailures(append(diags, b.unread...))
 	diags = append(diags, b.require()...)
 	b.finish(ctx, evaluation, diags)
-	return b.plan, b.session, diags
+	return b.plan, b.session, append(diags, b.enforce()...)
 }
 
 func newBuilder(o Options) *builder {

@@ -27,6 +27,7 @@ type planOptions struct {
 	noRefresh            bool
 	selectionFlags
 	replace       []string
+	ack           []string
 	parallelism   int
 	json, compact bool
 	concise       bool
@@ -43,6 +44,7 @@ func (o *planOptions) addInputs(cmd *cobra.Command, a *app) {
 	o.selectionFlags.add(cmd, a)
 	flags.StringArrayVar(&o.replace, "replace", nil, "make a new object for the resource `ADDRESS` (repeatable)")
 	_ = cmd.RegisterFlagCompletionFunc("replace", a.completeAddresses) // fails for a flag that doesn't exist
+	flags.StringArrayVar(&o.ack, "ack", nil, "go on although the policy `NAME` doesn't hold; the plan tells so (repeatable)")
 	flags.Var((*inverted)(&o.noRefresh), "refresh", "look what exists; --refresh=false takes the state's word for it")
 	flags.Lookup("refresh").NoOptDefVal = "true"
 	flags.IntVar(&o.parallelism, "parallelism", 0, "do at most `N` things at once (default: 10 reads, 16 actions)")
@@ -168,7 +170,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	var more hcl.Diagnostics
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
 		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspace, State: b.state, Providers: a.providers(),
-		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Exclude: exclude, Replace: replace,
+		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Exclude: exclude, Replace: replace, Acknowledge: o.ack,
 		Parallelism: o.parallelism, Imports: o.imports,
 	})
 	b.diags = append(diags, more...)

@@ -43,6 +43,9 @@ func (v *verdict) broken() (ids []string) {
 		if name, ok := hcl.DiagnosticExtra[config.FailedValidation](d); ok {
 			ids = append(ids, "var."+string(name))
 		}
+		if name, ok := hcl.DiagnosticExtra[config.FailedPolicy](d); ok {
+			ids = append(ids, "policy."+string(name))
+		}
 	}
 	for _, c := range v.checks {
 		if c.Status == config.CheckFail {
