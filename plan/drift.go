@@ -29,7 +29,7 @@ func (b *builder) drifted(i addr.Instance, c *proposal) cty.Value {
 	}
 	table := b.Providers.ResourceTable(i.Resource.Type)
 	for _, d := range Diff(o.prior, o.Current) {
-		if a := table.Attr(d.Name); a == nil || !a.Progress {
+		if a := table.Attr(d.Name); a == nil || a.Progress == nil || !a.Progress(o.prior, o.Current) {
 			return o.prior
 		}
 	}

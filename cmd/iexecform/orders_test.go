@@ -170,7 +170,7 @@ func (s *seller) write(hcl string) {
 	}
 }
 
-var gas = regexp.MustCompile(`(gas ≈ [0-9,]+ \([0-9.]+ ETH\)|about [0-9,]+ gas, [0-9.]+ ETH|about [0-9]+ gas instead of [0-9]+, which is [0-9]+ % less)`)
+var gas = regexp.MustCompile(`(gas ≈ [0-9,]+ \([0-9.]+ ETH\)|about [0-9,]+ gas, [0-9.]+ ETH, at most [0-9.]+ ETH|about [0-9]+ gas instead of [0-9]+, which is [0-9]+ % less)`)
 
 // apply plans, applies, looks whether a second plan is empty, and returns the first plan's text.
 func (s *seller) apply() string {

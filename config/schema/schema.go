@@ -43,9 +43,11 @@ type Attr struct {
 	ForceNew  bool      // a change of it means another object: shown as "forces replacement"
 	Sensitive bool      // never shown, never kept in plan or state
 	WriteOnly bool      // given to the provider to plan and to do with, and to nobody else: null in plan and state
-	Progress  bool      // of a computed one: it changes by use, which is not drift
 	Doc       string    // one or two sentences of Markdown, with unit and source
-	Lacks     string    // of an object: the attribute, map(string), with the names that it can't have and why, for messages
+	// Progress tells, of a computed attribute, whether its change from an object as the state has it to what there is comes
+	// of use, which is no drift. nil: no change does.
+	Progress func(prior, current cty.Value) bool
+	Lacks    string // of an object: the attribute, map(string), with the names that it can't have and why, for messages
 }
 
 // Block is a nested block that may occur at most once.

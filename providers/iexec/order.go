@@ -65,12 +65,12 @@ func (o order) table() *schema.Table {
 		bytes32Attr(schema.Attr{Name: "order_hash", Mode: schema.Computed, Doc: "EIP-712 hash of the newest order, known at plan time."}),
 		bytes32Attr(schema.Attr{Name: "salt", Mode: schema.Computed, Doc: "Salt of the newest order, derived from its terms and the resource's address."}),
 		schema.Attr{Name: "sign", Type: cty.String, Mode: schema.Computed, Doc: "Signature of the newest order."},
-		schema.Attr{Name: "remaining", Type: cty.Number, Mode: schema.Computed, Progress: true, Doc: "Units (" + units + ") on offer, when last applied: what remains of the orders on the market."},
-		schema.Attr{Name: "consumed", Type: cty.Number, Mode: schema.Computed, Progress: true, Doc: "Units (" + units + ") that were bought, when last applied."},
-		schema.Attr{Name: "settled", Type: cty.Number, Mode: schema.Computed, Progress: true, Doc: "Units (" + units + ") bought of orders that are closed or filled."},
+		schema.Attr{Name: "remaining", Type: cty.Number, Mode: schema.Computed, Progress: byUse, Doc: "Units (" + units + ") on offer, when last applied: what remains of the orders on the market."},
+		schema.Attr{Name: "consumed", Type: cty.Number, Mode: schema.Computed, Progress: byUse, Doc: "Units (" + units + ") that were bought, when last applied."},
+		schema.Attr{Name: "settled", Type: cty.Number, Mode: schema.Computed, Progress: byUse, Doc: "Units (" + units + ") bought of orders that are closed or filled."},
 		schema.Attr{Name: "replenished", Type: cty.Number, Mode: schema.Computed, Doc: "Units (" + units + ") offered beyond `volume` because of `replenish_below`."},
-		schema.Attr{Name: "status", Type: cty.String, Mode: schema.Computed, Doc: "`open`, `signed` when the market shows none of its orders, or `filled` when nothing remains."},
-		schema.Attr{Name: "orders", Type: cty.Map(signedType), Mode: schema.Computed, Progress: true, Doc: "Every signed order that is neither closed nor filled, by hash, with its body: whoever reads it can use it."},
+		schema.Attr{Name: "status", Type: cty.String, Mode: schema.Computed, Progress: soldOut, Doc: "`open`, `signed` when the market shows none of its orders, or `filled` when nothing remains."},
+		schema.Attr{Name: "orders", Type: cty.Map(signedType), Mode: schema.Computed, Progress: byUse, Doc: "Every signed order that is neither closed nor filled, by hash, with its body: whoever reads it can use it."},
 	)
 	return t
 }
@@ -101,6 +101,24 @@ func (o order) doc() string {
 	}
 	b.WriteString("\n`volume` is the total over the life of the resource: a new order after a price change offers what remains of it. Sold units are progress, not drift.")
 	return b.String()
+}
+
+// byUse says of an attribute that only being bought from changes it, or what other attributes tell.
+func byUse(_, _ cty.Value) bool { return true }
+
+// soldOut tells whether orders that were open are no more because they were bought, not because somebody took one off the
+// market or closed it.
+func soldOut(prior, current cty.Value) bool {
+	now := map[common.Hash]*signed{}
+	for _, s := range ordersOf(current) {
+		now[s.hash] = s
+	}
+	for _, s := range ordersOf(prior) {
+		if is := now[s.hash]; s.status == statusOpen && is != nil && is.status != statusOpen && is.status != statusFilled {
+			return false
+		}
+	}
+	return true
 }
 
 // A signed is one signed order that is known.

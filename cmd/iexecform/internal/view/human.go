@@ -364,7 +364,11 @@ func countText(c plan.Counts) string {
 func totalText(c plan.Counts) string {
 	parts := []string{"no transaction"}
 	if c.Transactions > 0 {
-		parts[0] = fmt.Sprintf("%s (about %s gas, %s)", plural(c.Transactions, "transaction"), grouped(fmt.Sprint(c.Gas)), ether(c.FeeWei))
+		fee := ether(c.FeeWei)
+		if c.FeeMaxWei.Sign() > 0 {
+			fee += ", at most " + ether(c.FeeMaxWei)
+		}
+		parts[0] = fmt.Sprintf("%s (about %s gas, %s)", plural(c.Transactions, "transaction"), grouped(fmt.Sprint(c.Gas)), fee)
 	}
 	if c.Signatures > 0 {
 		parts = append(parts, plural(c.Signatures, "signature"))

@@ -64,7 +64,7 @@ type jsonOwnAttr struct {
 	Form     string          `json:"form,omitempty"`    // what the reference calls the type, such as "address"
 	Default  json.RawMessage `json:"default,omitempty"`
 	Replaces bool            `json:"forces_replacement,omitempty"`
-	Progress bool            `json:"progress,omitempty"` // changes by use, which is no drift
+	Progress bool            `json:"progress,omitempty"` // may change by use, which is no drift
 }
 
 type jsonFunctions struct {
@@ -128,7 +128,7 @@ func toJSONBlock(doc string, attrs []schema.Attr) jsonBlock {
 		j := jsonAttr{
 			Type: typeJSON(a.Type), Description: a.Doc, DescriptionKind: "markdown", Required: a.Mode == schema.Required,
 			Optional: a.Mode == schema.Optional || a.Mode == schema.OptionalComputed, Computed: a.Mode == schema.Computed || a.Mode == schema.OptionalComputed,
-			Sensitive: a.Sensitive, WriteOnly: a.WriteOnly, Own: jsonOwnAttr{Form: a.Form, Replaces: a.ForceNew, Progress: a.Progress},
+			Sensitive: a.Sensitive, WriteOnly: a.WriteOnly, Own: jsonOwnAttr{Form: a.Form, Replaces: a.ForceNew, Progress: a.Progress != nil},
 		}
 		if a.Accepts != cty.NilType {
 			j.Own.Accepts = typeJSON(a.Accepts)
