@@ -183,8 +183,8 @@ func (a *app) applyFresh(ctx context.Context, o applyOptions, v applyView) error
 // approve asks whether to go on.
 func (a *app) approve(ctx context.Context, p *plan.Plan, noInput bool) error {
 	const hint = "Give --auto-approve to apply without being asked, or apply a plan saved with `iexecform plan --out FILE`"
-	if noInput {
-		return errors.New("this plan needs approval, and --input=false forbids to ask. Nothing was changed. " + hint)
+	if !a.mayAsk(noInput) {
+		return errors.New("this plan needs approval, and --input=false or " + envInput + " forbids to ask. Nothing was changed. " + hint)
 	}
 	question := "Do you want to perform these actions?\n  They will be done as listed above."
 	if p.Mode == plan.Destroy {

@@ -95,7 +95,7 @@ func (a *app) loadConfig() (*config.Config, hcl.Diagnostics, error) {
 // inputs collects the variables' values, and asks for those that are missing where somebody can be asked.
 func (a *app) inputs(ctx context.Context, c *config.Config, o inputFlags) (map[string]cty.Value, hcl.Diagnostics) {
 	src := config.InputSources{Environ: a.env, Args: o.args, Given: o.given, EphemeralOnly: o.saved}
-	if !o.noInput && a.streams.InTerminal {
+	if a.mayAsk(o.noInput) && a.streams.InTerminal {
 		for _, v := range c.Missing(src) {
 			text, err := a.askVariable(ctx, v)
 			if err != nil {
@@ -155,9 +155,18 @@ func (p prompter) Secret(ctx context.Context, question string) (string, error) {
 	return text, err
 }
 
+// envInput forbids to ask, as --input=false does, when it is 0 or false.
+const envInput = "IEXECFORM_INPUT"
+
+// mayAsk reports whether questions are allowed.
+func (a *app) mayAsk(noInput bool) bool {
+	env := a.getenv(envInput)
+	return !noInput && env != "0" && !strings.EqualFold(env, "false")
+}
+
 // prompt is nil where nobody can be asked.
 func (a *app) prompt(noInput bool) providers.Prompter {
-	if noInput || !a.streams.InTerminal {
+	if !a.mayAsk(noInput) || !a.streams.InTerminal {
 		return nil
 	}
 	return prompter{a}

@@ -105,6 +105,9 @@ func (a *app) savePlan(p *plan.Plan, name string) error {
 	return nil
 }
 
+// envAutomation, when it isn't empty, leaves out what only people who type commands need to be told.
+const envAutomation = "IEXECFORM_IN_AUTOMATION"
+
 // showPlan prints the plan, what came up while it was made, and how to go on.
 func (a *app) showPlan(b *built, o planCommandOptions, v applyView) error {
 	if b.plan.Complete || !b.plan.Empty() {
@@ -120,7 +123,7 @@ func (a *app) showPlan(b *built, o planCommandOptions, v applyView) error {
 		return nil
 	case o.out != "":
 		return a.human().Print("\nThe plan is saved as %s. To do just these actions: iexecform apply %s", o.out, o.out)
-	case !b.plan.Empty() && a.getenv("CI") == "":
+	case !b.plan.Empty() && a.getenv("CI")+a.getenv(envAutomation) == "":
 		return a.human().Print("\nNote: the plan was not saved with --out FILE, so `iexecform apply` will plan again and ask.")
 	}
 	return nil
