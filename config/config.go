@@ -8,7 +8,6 @@ package config
 
 import (
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
@@ -64,7 +63,7 @@ type ProviderDecl struct {
 // Format writes HCL source in canonical style, comments included. Source that doesn't parse is returned unchanged with
 // the errors. The file name is for these.
 func Format(src []byte, filename string) ([]byte, hcl.Diagnostics) {
-	if _, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos); diags.HasErrors() {
+	if _, diags := parseNative(src, filename); diags.HasErrors() {
 		return src, diags
 	}
 	return hclwrite.Format(src), nil

@@ -74,10 +74,12 @@ func (d *digester) block(typ string, labels []string, body *hclsyntax.Body) {
 var operations = map[*hclsyntax.Operation]string{
 	hclsyntax.OpLogicalOr: "||", hclsyntax.OpLogicalAnd: "&&", hclsyntax.OpLogicalNot: "!", hclsyntax.OpEqual: "==", hclsyntax.OpNotEqual: "!=",
 	hclsyntax.OpGreaterThan: ">", hclsyntax.OpGreaterThanOrEqual: ">=", hclsyntax.OpLessThan: "<", hclsyntax.OpLessThanOrEqual: "<=",
+	multiply: "*", divide: "/",
 	hclsyntax.OpAdd: "+", hclsyntax.OpSubtract: "-", hclsyntax.OpMultiply: "*", hclsyntax.OpDivide: "/", hclsyntax.OpModulo: "%", hclsyntax.OpNegate: "neg",
 }
 
 func (d *digester) expr(e hclsyntax.Expression) {
+	e, _ = unmeasured(e)
 	if v, ok := literalOf(e); ok {
 		d.text("literal", v.Type().FriendlyName(), literalText(v))
 		return
@@ -173,6 +175,7 @@ func (d *digester) traversal(t hcl.Traversal) {
 
 // literalOf is the value of an expression that is written as a literal, in whatever form.
 func literalOf(e hclsyntax.Expression) (cty.Value, bool) {
+	e, _ = unmeasured(e)
 	switch e := e.(type) {
 	case *hclsyntax.LiteralValueExpr:
 		return e.Val, true

@@ -74,6 +74,7 @@ func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hc
 		result: &Evaluation{Outputs: map[string]OutputValue{}},
 	}
 	e.result.eval = e
+	c.meter.reset()
 	e.start(cty.StringVal(req.Workspace))
 	if c.invalid {
 		return e.result, hcl.Diagnostics{failure(nil, "Invalid configuration", "A configuration with errors cannot be evaluated. Correct the errors that were reported when it was loaded.")}
@@ -90,7 +91,7 @@ func (c *Config) Evaluate(ctx context.Context, req EvalRequest) (*Evaluation, hc
 	slices.SortFunc(r.Providers, addr.Provider.Compare)
 	r.Checks = e.checkResults()
 	e.checkTargets(req.Targets)
-	return r, inOrder(discreet(e.explain(e.diags)))
+	return r, inOrder(discreet(e.explain(e.meter.exceeded(e.diags))))
 }
 
 func (e *evaluator) setInputs(inputs map[string]cty.Value) {
@@ -210,6 +211,9 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 			return
 		}
 		v, diags := n.expr.Value(values)
+		if e.meter.tooLarge(v) {
+			v, diags = cty.DynamicVal, append(diags, failure(n.expr.Range().Ptr(), "Value is too large", "local.%s has more than %d parts.", n.name, e.meter.maxParts))
+		}
 		e.diags = append(e.diags, diags...)
 		at.value, at.failed = v, diags.HasErrors()
 	case outputNode:
@@ -614,6 +618,9 @@ func (e *evaluator) contextOf(refs []ref) *hcl.EvalContext {
 // Eval computes an expression with the evaluated values, for a console. The value may be marked (it is sensitive then)
 // and may hold unknown leaves. Diagnostics refer to the file name.
 func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnostics) {
+	if diags := tooNested(src, filename, hclsyntax.LexExpression); diags.HasErrors() {
+		return cty.DynamicVal, diags
+	}
 	expr, diags := hclsyntax.ParseExpression(src, filename, hcl.InitialPos)
 	if diags.HasErrors() {
 		return cty.DynamicVal, diags
@@ -641,7 +648,7 @@ func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnosti
 func (l *loader) checkStatic() {
 	e := l.staticEvaluator(l.broken)
 	e.walkStatic()
-	l.diags = append(l.diags, discreet(l.explain(e.diags))...)
+	l.diags = append(l.diags, discreet(l.explain(l.meter.exceeded(e.diags)))...)
 }
 
 // staticEvaluator is an evaluator in static mode. All variables are unknown.

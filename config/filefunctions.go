@@ -181,9 +181,17 @@ func render(src []byte, name string, vars cty.Value, inner map[string]function.F
 	if ty := vars.Type(); !ty.IsObjectType() && !ty.IsMapType() {
 		return cty.DynamicVal, function.NewArgErrorf(1, "must be an object or map of the template's variables")
 	}
+	if diags := tooNested(src, name, hclsyntax.LexTemplate); diags.HasErrors() {
+		return cty.DynamicVal, function.NewArgError(0, diags)
+	}
 	expr, diags := hclsyntax.ParseTemplate(src, name, hcl.InitialPos)
 	if diags.HasErrors() {
 		return cty.DynamicVal, function.NewArgError(0, diags)
+	}
+	limits := &limiter{}
+	_ = hclsyntax.Walk(expr, limits)
+	if limits.diags.HasErrors() {
+		return cty.DynamicVal, function.NewArgError(0, limits.diags)
 	}
 	variables := vars.AsValueMap()
 	for _, t := range expr.Variables() {

@@ -96,16 +96,11 @@ func (l *loader) readFiles() {
 
 // parse parses a file in either syntax and remembers its source. The body is what could be understood.
 func (l *loader) parse(src []byte, path string) (*hclsyntax.Body, hcl.Diagnostics) {
-	parse := func(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
-		return hclsyntax.ParseConfig(src, path, hcl.InitialPos)
-	}
+	parse := parseNative
 	if strings.HasSuffix(path, jsonSuffix) {
 		parse = l.parseJSON
 	}
 	file, diags := parse(src, path)
-	if file == nil {
-		return &hclsyntax.Body{}, diags
-	}
 	l.files[path] = file
 	return file.Body.(*hclsyntax.Body), diags
 }

@@ -33,7 +33,9 @@ import (
 
 // Functions is every function of the language by name, extra included: those that have to do with files are relative to dir.
 func Functions(dir string, extra map[string]function.Function) map[string]function.Function {
-	return functions(dir, extra)
+	all := functions(dir, extra, newMeter())
+	delete(all, meterName)
+	return all
 }
 
 // impure are functions of Terraform that would make a plan differ from itself, with what to do instead.
@@ -45,20 +47,20 @@ var impure = map[string]string{
 }
 
 // baseContext has what every expression may use.
-func baseContext(dir string, extra map[string]function.Function) *hcl.EvalContext {
+func baseContext(dir string, extra map[string]function.Function, m *meter) *hcl.EvalContext {
 	cwd, err := os.Getwd()
 	if err != nil {
 		cwd = "."
 	}
 	return &hcl.EvalContext{
-		Functions: functions(dir, extra),
+		Functions: functions(dir, extra, m),
 		Variables: map[string]cty.Value{"path": cty.ObjectVal(map[string]cty.Value{
 			"module": cty.StringVal("."), "root": cty.StringVal("."), "cwd": cty.StringVal(filepath.ToSlash(cwd)),
 		})},
 	}
 }
 
-func functions(dir string, extra map[string]function.Function) map[string]function.Function {
+func functions(dir string, extra map[string]function.Function, m *meter) map[string]function.Function {
 	all := map[string]function.Function{
 		"abs": stdlib.AbsoluteFunc, "ceil": stdlib.CeilFunc, "floor": stdlib.FloorFunc, "log": stdlib.LogFunc, "max": stdlib.MaxFunc,
 		"min": stdlib.MinFunc, "parseint": stdlib.ParseIntFunc, "pow": powFunc, "signum": stdlib.SignumFunc, "sum": sumFunc,
@@ -99,7 +101,7 @@ func functions(dir string, extra map[string]function.Function) map[string]functi
 	}
 	maps.Copy(all, fileFunctions(dir))
 	maps.Copy(all, extra)
-	inner := maps.Clone(all)
+	inner := m.functions(all)
 	all["templatefile"], all["templatestring"] = templateFileFunc(dir, inner), templateStringFunc(inner)
 	for name, doc := range functionDocs {
 		f := all[name]
@@ -109,7 +111,7 @@ func functions(dir string, extra map[string]function.Function) map[string]functi
 		}
 		all[name] = f.WithNewDescriptions(doc, params)
 	}
-	return all
+	return m.functions(all)
 }
 
 // textFunc makes a function from string to string.

@@ -50,7 +50,11 @@ type jsonReader struct {
 
 // parseJSON parses a file in JSON syntax.
 func (l *loader) parseJSON(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
-	expr, diags := hcljson.ParseExpressionWithStartPos(src, path, hcl.InitialPos)
+	diags := tooNestedJSON(src, path)
+	var expr hcl.Expression
+	if !diags.HasErrors() {
+		expr, diags = hcljson.ParseExpressionWithStartPos(src, path, hcl.InitialPos)
+	}
 	if diags.HasErrors() {
 		return &hcl.File{Bytes: src, Body: &hclsyntax.Body{}}, diags
 	}
@@ -207,9 +211,14 @@ func (r *jsonReader) expr(e hcl.Expression, names bool) hclsyntax.Expression {
 	}
 	start := rng.Start // behind the quotation mark; escapes before a place move it
 	start.Column, start.Byte = start.Column+1, start.Byte+1
-	parse := hclsyntax.ParseTemplate
+	lex, parse := hclsyntax.LexTemplate, hclsyntax.ParseTemplate
 	if names {
-		parse = hclsyntax.ParseExpression
+		lex, parse = hclsyntax.LexExpression, hclsyntax.ParseExpression
+	}
+	if diags := tooNested([]byte(v.AsString()), rng.Filename, lex); diags.HasErrors() {
+		diags[0].Subject = &rng
+		r.diags = append(r.diags, diags...)
+		return &hclsyntax.LiteralValueExpr{Val: v, SrcRange: rng}
 	}
 	expr, diags := parse([]byte(v.AsString()), rng.Filename, start)
 	for _, d := range diags {

@@ -55,6 +55,7 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 			Dir:       dir,
 			schemas:   s,
 			files:     map[string]*hcl.File{},
+			meter:     newMeter(),
 			resources: map[addr.Resource]*node{},
 		},
 		tables: map[tableKey]*schema.Table{},
@@ -65,7 +66,7 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 		option(l)
 	}
 	l.digest = sync.OnceValue(func() string { return l.Config.digestModules() })
-	l.scope = baseContext(dir, s.Functions())
+	l.scope = baseContext(dir, s.Functions(), l.meter)
 	l.Config.module = l.newModule("", dir)
 	l.module = l.Config.module
 	l.readFiles()
@@ -252,7 +253,7 @@ func (l *loader) literal(attr *hcl.Attribute, target any) bool {
 	if attr == nil {
 		return false
 	}
-	_, diags := attr.Expr.Value(nil)
+	_, diags := constant(attr.Expr)
 	if !diags.HasErrors() {
 		diags = gohcl.DecodeExpression(attr.Expr, nil, target)
 	}

@@ -31,6 +31,7 @@ type finder struct {
 	each   bool // each.value occurs
 	broken bool // the expression cannot be evaluated
 
+	limits  limiter
 	locals  []map[string]struct{} // names of enclosing for expressions
 	indexed map[*hclsyntax.ScopeTraversalExpr]*hclsyntax.IndexExpr
 	rest    map[*hclsyntax.IndexExpr]hcl.Traversal
@@ -44,12 +45,14 @@ func (c *Config) find(expr hcl.Expression, s scope) *finder {
 	}
 	if node, ok := expr.(hclsyntax.Expression); ok {
 		_ = hclsyntax.Walk(node, f) // its diagnostics are those of Enter and Exit, which return none
+		f.diags = append(f.diags, f.limits.diags...)
 	}
 	return f
 }
 
 // Enter implements hclsyntax.Walker.
 func (f *finder) Enter(n hclsyntax.Node) hcl.Diagnostics {
+	_ = f.limits.Enter(n)
 	switch n := n.(type) {
 	case hclsyntax.ChildScope:
 		f.locals = append(f.locals, n.LocalNames)
@@ -79,6 +82,7 @@ func (f *finder) Enter(n hclsyntax.Node) hcl.Diagnostics {
 
 // Exit implements hclsyntax.Walker.
 func (f *finder) Exit(n hclsyntax.Node) hcl.Diagnostics {
+	_ = f.limits.Exit(n)
 	if _, ok := n.(hclsyntax.ChildScope); ok {
 		f.locals = f.locals[:len(f.locals)-1]
 	}
