@@ -23,16 +23,18 @@ import (
 )
 
 // dying is the program with a store that kills the process (SIGKILL) at its n-th write, before or after it, as
-// DIE_AT and DIE_WHEN say. Every effect of an apply lies between two writes.
+// DIE_AT and DIE_WHEN say. Every effect of an apply lies between two writes. With DIE_WHEN=full there is no room for a new
+// snapshot instead.
 func dying() {
 	n, err := strconv.Atoi(os.Getenv("DIE_AT"))
 	if err != nil {
 		panic(err)
 	}
+	full := os.Getenv("DIE_WHEN") == "full"
 	a := newApp(builtins, os.Stdin, os.Stdout, os.Stderr, os.Environ())
 	open := a.openStore
 	a.openStore = func(dir string) state.Store {
-		return &mortal{Store: open(dir), left: n, after: os.Getenv("DIE_WHEN") == "after"}
+		return &mortal{Store: open(dir), left: n, after: os.Getenv("DIE_WHEN") == "after", full: full}
 	}
 	os.Exit(a.run(os.Args[1:]))
 }
@@ -41,6 +43,7 @@ type mortal struct {
 	state.Store
 	left  int
 	after bool
+	full  bool
 }
 
 func (m *mortal) write(f func() error) error {
@@ -65,6 +68,9 @@ func (m *mortal) Append(ctx context.Context, records ...state.Record) error {
 }
 
 func (m *mortal) Compact(ctx context.Context, s *state.Snapshot, pending []state.Note) error {
+	if m.full {
+		return syscall.ENOSPC
+	}
 	return m.write(func() error { return m.Store.Compact(ctx, s, pending) })
 }
 

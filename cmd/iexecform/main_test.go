@@ -45,6 +45,7 @@ func TestMain(m *testing.M) {
 //	sent [N]          fail unless the account sent N transactions since the last sent; without N, count anew
 //	buy ADDRESS N     buy N units of the app order at the address, as a stranger
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
+//	between NAME URL PATTERN ANSWER   set NAME to the URL of a node that answers some calls otherwise than the one at URL
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
 //	replace A B FILE  replace the text A in a file by B; both may use environment variables
@@ -107,6 +108,7 @@ func TestScripts(t *testing.T) {
 			"lock":     lock,
 			"unlock":   unlock,
 			"freeport": freePort,
+			"between":  between,
 			"serve":    serve,
 			"replace":  replaceText,
 			"official": func(ts *testscript.TestScript, _ bool, args []string) { official(ts, programs(), args) },
