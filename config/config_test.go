@@ -3,7 +3,6 @@ package config_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -267,37 +266,4 @@ func TestFormat(t *testing.T) {
 	if !diags.HasErrors() || string(got) != "locals {" || diags[0].Subject.Filename != "main.hcl" {
 		t.Errorf("%s %v", got, diags)
 	}
-}
-
-func FuzzLoad(f *testing.F) {
-	paths, err := filepath.Glob("testdata/*/*.txtar")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range paths {
-		src, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		_, main, _ := strings.Cut(string(src), "-- main.hcl --\n")
-		main, _, _ = strings.Cut(main, "\n-- ")
-		f.Add(main)
-	}
-	dir := f.TempDir()
-	f.Fuzz(func(t *testing.T, main string) {
-		if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(main), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		c, diags := config.Load(dir, schemas)
-		mustPrint(t, c, diags)
-		inputs, more := c.Inputs(config.InputSources{})
-		if diags.HasErrors() || more.HasErrors() {
-			return
-		}
-		e, diags := c.Evaluate(t.Context(), config.EvalRequest{Inputs: inputs, Handler: &recorder{quiet: true}})
-		mustPrint(t, c, diags)
-		if !diags.HasErrors() && len(e.Failed)+len(e.Skipped) > 0 {
-			t.Errorf("failed %v, skipped %v, but no error", e.Failed, e.Skipped)
-		}
-	})
 }

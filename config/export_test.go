@@ -4,3 +4,10 @@ package config
 func WithLimits(elements, text int64, parts int) LoadOption {
 	return func(l *loader) { l.meter.maxElements, l.meter.maxText, l.meter.maxParts = elements, text, parts }
 }
+
+// DigestOfSource is the digest of a valid file in native syntax, as far as it consists of known blocks.
+func DigestOfSource(src []byte) string {
+	file, _ := parseNative(src, "main.hcl")
+	content, _, _ := file.Body.PartialContent(rootSchema)
+	return digestOf(content.Blocks)
+}
