@@ -45,6 +45,7 @@ demo: build ## Show a plan and an apply on a network of your own machine
 
 docs: build ## Write the reference pages again, from the schemas
 	bin/iexecform docs docs/reference
+	bin/iexecform docs --comparison=cmd/iexecform/testdata docs
 
 clean: ## Remove what was built
 	rm -rf bin
