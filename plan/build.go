@@ -220,7 +220,11 @@ func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block)
 		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot use the provider",
 			fmt.Sprintf("Provider %s: %s.", p, textOf(err))), err)}
 	}
-	network, err := b.session.CheckNetwork(ctx, p)
+	network, remembered := b.session.Network(p)
+	var err error
+	if !b.SkipRefresh || !remembered {
+		network, err = b.session.CheckNetwork(ctx, p)
+	}
 	if err != nil {
 		text := textOf(err) + "."
 		if !p.Key.IsZero() { // else the place of the block tells which
