@@ -94,6 +94,7 @@ func measure(b *testing.B, dir, name string, args ...string) cost {
 	}
 	cmd := exec.CommandContext(b.Context(), filepath.Join(bin, "iexecform-measure"), append([]string{filepath.Join(bin, name)}, args...)...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "MEASURE_STDIN="+`iexec_app.many["app-7"].address`) // for console
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		b.Fatalf("%s %v: %v\n%s", name, args, err, tail(string(out)))
@@ -109,6 +110,7 @@ func measure(b *testing.B, dir, name string, args ...string) cost {
 func meter() {
 	cmd := exec.Command(os.Args[1], os.Args[2:]...)
 	var out bytes.Buffer
+	cmd.Stdin = strings.NewReader(os.Getenv("MEASURE_STDIN"))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
 	err := cmd.Run()
@@ -169,17 +171,21 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// BenchmarkOffline is what needs no network, with 1,000 apps and as many orders.
+// BenchmarkOffline is what needs no network, with 1,000 apps and as many orders; the saved plan is that which makes them.
 func BenchmarkOffline(b *testing.B) {
 	dir := project(b, 1000)
-	measure(b, dir, "iexecform", "apply", "--auto-approve", "--parallelism=64")
-	for _, command := range []string{"version", "validate", "show"} {
-		b.Run(command, func(b *testing.B) {
+	measure(b, dir, "iexecform", "plan", "--out=saved")
+	measure(b, dir, "iexecform", "apply", "--auto-approve", "--parallelism=64", "saved")
+	for name, command := range map[string][]string{
+		"version": {"version"}, "validate": {"validate"}, "show": {"show"}, "show-plan": {"show", "saved"},
+		"show-plan-json": {"show", "--json", "saved"}, "console": {"console"},
+	} {
+		b.Run(name, func(b *testing.B) {
 			var all []cost
 			for b.Loop() {
-				all = append(all, measure(b, dir, "iexecform", command))
+				all = append(all, measure(b, dir, "iexecform", command...))
 			}
-			median(all).report(b, command)
+			median(all).report(b, name)
 		})
 	}
 }
