@@ -54,7 +54,7 @@ func TestRows(t *testing.T) {
 		for n := 2; n <= lastRow; n++ {
 			fmt.Fprintf(&text, "%03d feature: no: why\n", n)
 		}
-		dir["rows.txt"] = &fstest.MapFile{Data: []byte(text.String())}
+		dir["rows.list"] = &fstest.MapFile{Data: []byte(text.String())}
 		dir["row-001-first.txtar"] = &fstest.MapFile{Data: []byte("# row 001: first: what it does: this\nexec iexecform\n")}
 		return dir
 	}
@@ -70,9 +70,9 @@ func TestRows(t *testing.T) {
 			dir["row-001-first.txtar"] = &fstest.MapFile{Data: []byte("# row 003: a: b\n")}
 		},
 		"a line must be": func(dir fstest.MapFS) {
-			dir["rows.txt"].Data = append(dir["rows.txt"].Data, "143 x: perhaps: why\n"...)
+			dir["rows.list"].Data = append(dir["rows.list"].Data, "143 x: perhaps: why\n"...)
 		},
-		"or isn't 1 to": func(dir fstest.MapFS) { dir["rows.txt"].Data = append(dir["rows.txt"].Data, "143 x: no: why\n"...) },
+		"or isn't 1 to": func(dir fstest.MapFS) { dir["rows.list"].Data = append(dir["rows.list"].Data, "143 x: no: why\n"...) },
 	} {
 		dir := complete()
 		change(dir)

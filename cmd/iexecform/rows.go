@@ -15,14 +15,14 @@ import (
 )
 
 // The comparison with Terraform is made of what is tested: the first line of each script row-NNN-*.txtar says what iexecform
-// does about a feature, and rows.txt why others aren't there.
+// does about a feature, and rows.list why others aren't there.
 
 // lastRow is the number of the last feature that is compared.
 const lastRow = 142
 
 const (
 	scriptPattern = "row-[0-9][0-9][0-9]-*.txtar"
-	unkeptRows    = "rows.txt"
+	unkeptRows    = "rows.list"
 )
 
 var (
