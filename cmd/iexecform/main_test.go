@@ -32,7 +32,13 @@ import (
 const endQuickly = "GORACE=atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"iexecform": checkedMain, "iexecform-dying": dying, "iexecform-floor": floor, "iexecform-measure": meter})
+	testscript.Main(m, map[string]func(){"iexecform": checkedMain, "iexecform-released": released, "iexecform-dying": dying, "iexecform-floor": floor, "iexecform-measure": meter})
+}
+
+// released is the program as a release of it.
+func released() {
+	version = "1.2.3"
+	checkedMain()
 }
 
 // TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:

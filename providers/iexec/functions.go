@@ -38,6 +38,11 @@ func pure(doc string, result cty.Type, params []function.Parameter, f func(args 
 	return function.New(&function.Spec{
 		Description: doc, Params: params, Type: function.StaticReturnType(result),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			for _, arg := range args {
+				if !arg.IsWhollyKnown() {
+					return cty.UnknownVal(result), nil
+				}
+			}
 			v, wrong, err := f(args)
 			if err != nil {
 				return cty.UnknownVal(result), function.NewArgError(wrong, err)

@@ -83,6 +83,22 @@ func TestFunctions(t *testing.T) {
 	}
 }
 
+// What isn't known yet makes the results unknown.
+func TestFunctionsOfUnknownValues(t *testing.T) {
+	unknown := cty.UnknownVal(cty.String)
+	for name, f := range (providers.Registry{"iexec": iexec.New()}).Functions() {
+		args := make([]cty.Value, len(f.Params()))
+		for i, p := range f.Params() {
+			if args[i] = unknown; p.Type == cty.DynamicPseudoType {
+				args[i] = cty.ObjectVal(map[string]cty.Value{"owner": unknown, "appprice": unknown, "chain_id": unknown})
+			}
+		}
+		if v, err := f.Call(args); err != nil || v.IsKnown() {
+			t.Errorf("%s: %#v %v", name, v, err)
+		}
+	}
+}
+
 // What the functions compute is what the contracts compute, and what the resources are.
 func TestFunctionsAgreeWithChain(t *testing.T) {
 	w := newWorld(t)
