@@ -54,12 +54,11 @@ func TestLongFiles(t *testing.T) {
 		})
 	}
 	dir := write(t, map[string]string{"main.hcl": long("resource \"iexec_app\" \"bad\" {\n  name = \n}\n")})
-	c, diags := config.Load(dir, schemas)
-	if len(diags) != 1 || diags[0].Subject.Start.Line != 501*3+2 {
+	if _, diags := config.Load(dir, schemas); len(diags) != 1 || diags[0].Subject.Start.Line != 501*3+2 {
 		t.Error(diagText(dir, diags))
 	}
 	dir = write(t, map[string]string{"main.hcl": long("resource \"iexec_app\" \"bad\" {\n  nam = 1\n  name = \"x\"\n}\n")})
-	c, diags = config.Load(dir, schemas)
+	c, diags := config.Load(dir, schemas)
 	if len(diags) != 1 || diags[0].Subject.Start.Line != 501*3+2 {
 		t.Error(diagText(dir, diags))
 	}
