@@ -65,7 +65,7 @@ func Load(dir string, s Schemas, options ...LoadOption) (*Config, hcl.Diagnostic
 	for _, option := range options {
 		option(l)
 	}
-	l.digest = sync.OnceValue(func() string { return l.Config.digestModules() })
+	l.digest = sync.OnceValue(func() string { return l.digestModules() })
 	l.scope = baseContext(dir, s.Functions(), l.meter)
 	l.Config.module = l.newModule("", dir)
 	l.module = l.Config.module

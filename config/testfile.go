@@ -181,9 +181,9 @@ func (l *testLoader) variableValues(block *hcl.Block) []*hcl.Attribute {
 	l.diags = append(l.diags, diags...)
 	list := sortedAttrs(attrs)
 	for _, attr := range list {
-		if l.Config.variables[attr.Name] == nil {
+		if l.variables[attr.Name] == nil {
 			l.errorf(attr.NameRange.Ptr(), "Undeclared variable", "The test gives a value to %q, but there is no such variable.%s",
-				attr.Name, DidYouMean(attr.Name, keysOf(l.Config.variables)))
+				attr.Name, DidYouMean(attr.Name, keysOf(l.variables)))
 		}
 	}
 	return list
@@ -296,7 +296,7 @@ func (l *testLoader) expectation(expr hcl.Expression) []Expectation {
 		}
 		return []Expectation{{ID: "policy." + name, Range: expr.Range()}}
 	}
-	for root, in := range map[string]map[string]*node{"var": l.Config.variables, "output": l.outputs, "check": l.checks} {
+	for root, in := range map[string]map[string]*node{"var": l.variables, "output": l.outputs, "check": l.checks} {
 		if t.RootName() != root {
 			continue
 		}

@@ -32,7 +32,7 @@ type applyOptions struct {
 func (o *applyOptions) addApply(cmd *cobra.Command, a *app) {
 	o.addInputs(cmd, a)
 	flags := cmd.Flags()
-	o.backupFlag.add(flags, "none: git has the state")
+	o.add(flags, "none: git has the state")
 	flags.BoolVar(&o.autoApprove, "auto-approve", false, "don't ask")
 	flags.BoolVar(&o.concise, "concise", false, "print no progress")
 	flags.DurationVar(&o.stopTimeout, "stop-timeout", time.Minute, "when interrupted, wait for what is in flight no longer than this `DURATION`; 0s is without end")

@@ -106,7 +106,7 @@ func (i Instance) Moved(from, to Instance) (_ Instance, ok bool) {
 		i.Resource.Module, ok = i.Resource.Module.moved(from.Resource.Module, to.Resource.Module)
 		return i, ok
 	}
-	if i.Resource != from.Resource || i.Key != from.Key && !(from.Key.IsZero() && to.Key.IsZero()) {
+	if i.Resource != from.Resource || i.Key != from.Key && (!from.Key.IsZero() || !to.Key.IsZero()) {
 		return i, false
 	}
 	if from.Key.IsZero() && to.Key.IsZero() {

@@ -90,7 +90,7 @@ func TestRegistry(t *testing.T) {
 	host := strings.TrimPrefix(server.URL, "http://")
 	push := func(repo string, layers ...[]byte) {
 		t.Helper()
-		var image v1.Image = mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+		var image = mutate.MediaType(empty.Image, types.OCIManifestSchema1)
 		for _, l := range layers {
 			var b bytes.Buffer
 			w := gzip.NewWriter(&b)
