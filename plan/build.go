@@ -467,7 +467,30 @@ func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (
 	for _, p := range used {
 		diags = append(diags, b.planGone(ctx, p, batches[p])...)
 	}
+	return append(diags, b.openOwners(ctx)...)
+}
+
+// openOwners opens the providers of unsettled notes, so that what an interrupted run left is taken up although nothing uses
+// its provider any more.
+func (b *builder) openOwners(ctx context.Context) (diags hcl.Diagnostics) {
+	for _, n := range b.State.Pending {
+		p := addr.ParseProvider(n.Owner)
+		if _, open := b.session.Client(p); n.Owner != "" && !open && !b.session.Failed(p) {
+			diags = append(diags, b.openUnused(ctx, p, "An interrupted run left something unsettled", "an apply has settled it")...)
+		}
+	}
 	return diags
+}
+
+// openUnused opens a provider that the configuration doesn't use, without a block. why and until are for the error that there
+// is when it can't be had so.
+func (b *builder) openUnused(ctx context.Context, p addr.Provider, why, until string) hcl.Diagnostics {
+	table := b.Providers.ProviderTable(p.Name)
+	if table == nil || p.Alias != "" {
+		return hcl.Diagnostics{errorf("Provider configuration missing",
+			"%s with provider %s, which the configuration no longer has. Put %s back until %s.", why, p, lacking(p), until)}
+	}
+	return b.Provider(ctx, p, config.Block{Value: table.Null()})
 }
 
 // planGone plans objects of one provider configuration that the configuration doesn't have, or only refreshes them.
@@ -477,13 +500,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 		if b.session.Failed(p) {
 			return nil // told already
 		}
-		// Nothing of the configuration uses it: open it without a block, as the state needs it.
-		table := b.Providers.ProviderTable(p.Name)
-		if table == nil || p.Alias != "" {
-			return diags.Append(errorf("Provider configuration missing",
-				"%s is in the state with provider %s, which the configuration no longer has. Put %s back until the objects are gone, or run `iexecform state rm`.", gone[0], p, lacking(p)))
-		}
-		if diags = b.Provider(ctx, p, config.Block{Value: table.Null()}); diags.HasErrors() {
+		if diags = b.openUnused(ctx, p, fmt.Sprintf("%s is in the state", gone[0]), "the objects are gone, or run `iexecform state rm`"); diags.HasErrors() {
 			return diags
 		}
 		b.allRefreshed()

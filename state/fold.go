@@ -89,7 +89,7 @@ func (f *folding) apply(r Record) error {
 		}
 		f.writable().Resources = moved.Resources
 	case NoteRec:
-		f.note(r.Key, r.Data)
+		f.note(Note{Owner: r.Owner, Key: r.Key, Data: r.Data})
 	default:
 		return fmt.Errorf("unknown type of record: a newer program wrote it; use that one")
 	}
@@ -160,17 +160,17 @@ func (o *Object) equal(p *Object) bool {
 }
 
 // note keeps the last data of each key at the place of its first.
-func (f *folding) note(key string, data json.RawMessage) {
-	if i, ok := f.notes[key]; ok {
-		f.Pending[i].Data = data
-		if data == nil {
-			delete(f.notes, key) // noted again, it is a new matter
+func (f *folding) note(n Note) {
+	if i, ok := f.notes[n.Key]; ok {
+		f.Pending[i].Owner, f.Pending[i].Data = n.Owner, n.Data
+		if n.Data == nil {
+			delete(f.notes, n.Key) // noted again, it is a new matter
 		}
 		return
 	}
-	if data != nil {
-		f.notes[key] = len(f.Pending)
-		f.Pending = append(f.Pending, Note{Key: key, Data: data})
+	if n.Data != nil {
+		f.notes[n.Key] = len(f.Pending)
+		f.Pending = append(f.Pending, n)
 	}
 }
 

@@ -160,7 +160,7 @@ func notesOnly(records []Record) []Record {
 func NoteRecords(notes []Note) []Record {
 	records := make([]Record, len(notes))
 	for i, n := range notes {
-		records[i] = Record{Type: NoteRec, Key: n.Key, Data: n.Data}
+		records[i] = Record{Type: NoteRec, Owner: n.Owner, Key: n.Key, Data: n.Data}
 	}
 	return records
 }

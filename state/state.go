@@ -58,6 +58,7 @@ type Record struct {
 	Addr    *addr.Instance  `json:"addr,omitempty"`    // Intent, Done, Forget
 	Object  *Object         `json:"object,omitempty"`  // Done: provider, schema version, dependencies; Attributes is an RFC 7386 merge patch
 	Error   string          `json:"error,omitempty"`   // Failed
+	Owner   string          `json:"owner,omitempty"`   // Note: the provider configuration that wrote it, as addr.Provider text
 	Key     string          `json:"key,omitempty"`     // Note: what it is about
 	Data    json.RawMessage `json:"data,omitzero"`     // Note: provider's own; absent: the matter is settled
 	Moves   []Moved         `json:"moves,omitempty"`   // Move
@@ -84,8 +85,9 @@ const (
 
 // Note is what a provider wrote down about something that outlives an action: a signed transaction, say.
 type Note struct {
-	Key  string          // unique; a later note with the same key replaces this one
-	Data json.RawMessage // nil settles the matter
+	Owner string          // the provider configuration that wrote it, as addr.Provider text; "" when that isn't known
+	Key   string          // unique; a later note with the same key replaces this one
+	Data  json.RawMessage // nil settles the matter
 }
 
 // Loaded is what a store holds.

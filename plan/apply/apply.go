@@ -305,7 +305,7 @@ func (r *run) resume(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		err := resumer.Resume(ctx, resumeJournal{r.journal}, func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) })
+		err := resumer.Resume(ctx, resumeJournal{r.journal, p.String()}, func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) })
 		if err != nil {
 			return err
 		}
@@ -522,7 +522,15 @@ func (r *run) stillTainted(c *plan.Change) bool {
 }
 
 // resumeJournal is the journal while an interrupted run is taken up: no object is being worked on.
-type resumeJournal struct{ *journal }
+type resumeJournal struct {
+	journal  *journal
+	provider string
+}
+
+// Note implements providers.Journal.
+func (j resumeJournal) Note(ctx context.Context, key string, data json.RawMessage) error {
+	return j.journal.note(ctx, state.Note{Owner: j.provider, Key: key, Data: data})
+}
 
 // Patch implements providers.Journal.
 func (resumeJournal) Patch(context.Context, json.RawMessage) error {
@@ -531,9 +539,14 @@ func (resumeJournal) Patch(context.Context, json.RawMessage) error {
 
 // actionJournal is the journal as one action's provider sees it.
 type actionJournal struct {
-	*journal
-	run    *run
-	action *providers.Action
+	journal *journal
+	run     *run
+	action  *providers.Action
+}
+
+// Note implements providers.Journal.
+func (j actionJournal) Note(ctx context.Context, key string, data json.RawMessage) error {
+	return j.journal.note(ctx, state.Note{Owner: j.action.Provider, Key: key, Data: data})
 }
 
 // Patch implements providers.Journal.
@@ -541,7 +554,7 @@ func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
 	if err := j.run.remember(j.action.Addr, patch); err != nil {
 		return err
 	}
-	return j.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
+	return j.journal.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
 }
 
 // remember follows what the records make of an object.

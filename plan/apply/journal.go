@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -73,19 +72,19 @@ func (j *journal) append(ctx context.Context, records ...state.Record) error {
 	return <-e.done
 }
 
-// Note implements providers.Journal.
-func (j *journal) Note(ctx context.Context, key string, data json.RawMessage) error {
-	if key == "" {
+// note appends a note.
+func (j *journal) note(ctx context.Context, n state.Note) error {
+	if n.Key == "" {
 		return errors.New("a note needs a key")
 	}
-	if err := j.append(ctx, state.Record{Type: state.NoteRec, Key: key, Data: data}); err != nil {
+	if err := j.append(ctx, state.NoteRecords([]state.Note{n})...); err != nil {
 		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.pending = slices.DeleteFunc(j.pending, func(n state.Note) bool { return n.Key == key })
-	if data != nil {
-		j.pending = append(j.pending, state.Note{Key: key, Data: data})
+	j.pending = slices.DeleteFunc(j.pending, func(old state.Note) bool { return old.Key == n.Key })
+	if n.Data != nil {
+		j.pending = append(j.pending, n)
 	}
 	return nil
 }

@@ -298,6 +298,31 @@ func TestResume(t *testing.T) {
 	w.settled()
 }
 
+// What an interrupted run noted is taken up although the configuration no longer uses the provider.
+func TestResumeUnused(t *testing.T) {
+	w := newWorld(t)
+	w.write("resource \"fake_thing\" \"a\" {\n  kind = \"box\"\n  size = 1\n  prepare = true\n}\n")
+	w.faults = fake.Faults{After: func(_ context.Context, c fake.Call) error {
+		if c.Op == fake.OpPrepare {
+			w.store.Fault = func(string) error { return errors.New("killed") }
+			return errors.New("killed")
+		}
+		return nil
+	}}
+	if result, err := w.plan().run(t.Context()); err == nil {
+		t.Fatalf("result %+v", result)
+	}
+	w.store.Fault, w.faults = nil, fake.Faults{}
+
+	w.write("")
+	m := w.plan()
+	if diff := cmp.Diff([]string{"prepare box/a"}, m.Pending); diff != "" {
+		t.Errorf("pending -want +got:\n%s", diff)
+	}
+	w.obey(m)
+	w.settled()
+}
+
 // What can't be taken up keeps apply from going on, and stays.
 func TestResumeFails(t *testing.T) {
 	w := newWorld(t)
