@@ -33,8 +33,8 @@ const blockGasLimit = 1_000_000_000
 
 // chain is a go-ethereum node without peers, and the simulated beacon that tells it to make blocks.
 //
-// Policy: every state is written to disk as soon as its block is made (hash scheme, archive mode), so that a killed
-// process loses no block that anyone has seen. The genesis block is always the same.
+// Policy: every state is written to disk as soon as its block is made (hash scheme, archive mode), and the market hears of a
+// block only then, so that a killed process loses no block that an order of the market rests on. The genesis block is always the same.
 type chain struct {
 	stack   *node.Node
 	backend *eth.Ethereum
@@ -42,6 +42,7 @@ type chain struct {
 	client  *rpc.Client // in process
 	stop    chan struct{}
 	done    sync.WaitGroup
+	making  sync.RWMutex // held while a block is made and written
 }
 
 // openChain opens the chain in dir ("" is in memory), whose genesis block has the code, and serves JSON-RPC at addr. It makes
@@ -180,6 +181,8 @@ func (c *chain) mine(period time.Duration) {
 
 // commit makes a block and has it on disk.
 func (c *chain) commit() {
+	c.making.Lock()
+	defer c.making.Unlock()
 	c.beacon.Commit()
 	_ = c.backend.ChainDb().SyncKeyValue() // else the newest block waits in the process for the next ones
 }
@@ -235,8 +238,10 @@ func splitAddr(addr string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// Call makes read-only calls against the newest block, in one batch. A call that reverts is a CallResult without Success.
+// Call makes read-only calls against the newest block that is on disk, in one batch. A call that reverts is a CallResult without Success.
 func (c *chain) Call(ctx context.Context, calls ...poco.Call) ([]poco.CallResult, error) {
+	c.making.RLock()
+	defer c.making.RUnlock()
 	batch := make([]rpc.BatchElem, len(calls))
 	data := make([]hexutil.Bytes, len(calls))
 	for i, call := range calls {
@@ -256,8 +261,12 @@ func (c *chain) Call(ctx context.Context, calls ...poco.Call) ([]poco.CallResult
 	return results, nil
 }
 
-// Head is the number of the newest block.
-func (c *chain) Head() uint64 { return c.backend.BlockChain().CurrentBlock().Number.Uint64() }
+// Head is the number of the newest block that is on disk.
+func (c *chain) Head() uint64 {
+	c.making.RLock()
+	defer c.making.RUnlock()
+	return c.backend.BlockChain().CurrentBlock().Number.Uint64()
+}
 
 // Block returns the time of a block (Unix seconds) and its logs, in order.
 func (c *chain) Block(number uint64) (seconds uint64, logs []*types.Log, err error) {
