@@ -9,7 +9,7 @@ FUZZTIME  ?= 10s
 LINT_VERSION := v2.15.0
 LINT         := bin/golangci-lint-$(LINT_VERSION)
 
-.PHONY: help build test lint bench fuzz demo docs clean
+.PHONY: help build test faults lint bench fuzz demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ build: ## Build bin/iexecform
 test: ## Run all tests (TESTFLAGS=-race, …)
 	go test -timeout 30m $(TESTFLAGS) ./...
 	cd examples/policy && go test -count=1 $(TESTFLAGS) ./...
+
+# Without a package's name go test shows what a test prints.
+faults: ## Run the fault scenarios B-1 to B-60, one line each (part of test)
+	cd cmd/iexecform && go test -count=1 -timeout 30m $(TESTFLAGS) -run '^TestFaults$$'
 
 lint: $(LINT) ## Run the linters
 	$(LINT) run

@@ -62,7 +62,7 @@ func openChain(addr, dir string, code map[common.Address][]byte) (*chain, error)
 	}
 	nodeConfig.P2P = p2p.Config{NoDiscovery: true, NoDial: true}
 	nodeConfig.HTTPHost, nodeConfig.HTTPPort = host, port
-	nodeConfig.HTTPModules = []string{"eth", "net", "web3"}
+	nodeConfig.HTTPModules = []string{"eth", "net", "web3", "txpool"}
 	nodeConfig.BatchRequestLimit = 20_000
 	nodeConfig.BatchResponseMaxSize = 512 << 20
 	nodeConfig.HTTPBodyLimit = 128 << 20
