@@ -2,23 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
-	"github.com/ethereum/go-ethereum/crypto"
-
-	"github.com/iexecform/iexecform/providers/iexec/chain"
-	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
-	"github.com/iexecform/iexecform/providers/iexec/market"
-	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/faultproxy"
 	"github.com/iexecform/iexecform/state"
 )
 
@@ -74,147 +64,64 @@ func (m *mortal) Compact(ctx context.Context, s *state.Snapshot, pending []state
 	return m.write(func() error { return m.Store.Compact(ctx, s, pending) })
 }
 
-// TestKilled kills an apply at every write of its journal and state, before and after; then a plan and an apply must
-// leave one app, one live order, no doubled transaction, and nothing to do.
+// TestKilled kills an apply at every write of its journal and state, and at every request that changes something, before and
+// after it; then a plan and an apply must satisfy the oracle.
 func TestKilled(t *testing.T) {
-	net := nettest.Start(t)
-	c := nettest.Chain(net)
-	account := poco.DevAccounts()[3]
-	client := nettest.Client(t, net)
-	orders, err := market.New(c.Market, c.Domain(), market.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = orders.Close() })
-	bin := t.TempDir()
-	for _, name := range []string{"iexecform", "iexecform-dying"} { // the test binary acts as the command that it is called
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
+	g := newGround(t)
+	cheap, dear := anApp+anOrder, anApp+strings.Replace(anOrder, "0.5 RLC", "0.7 RLC", 1)
+	for _, test := range []struct {
+		name         string
+		prepare      func(w *world)
+		transactions int
+	}{
+		{"create", func(w *world) { w.write(cheap) }, 1},
+		{"price", func(w *world) {
+			w.write(cheap)
+			w.apply()
+			w.write(dear)
+		}, 2},
+	} {
+		// each dies at the points one after the other until an apply comes through alive.
+		each := func(point string, arm func(w *world, at int) (env []string)) {
+			t.Run(test.name+", "+point, func(t *testing.T) {
+				t.Parallel()
+				for at := 1; ; at++ {
+					w := g.world(t)
+					test.prepare(w)
+					r := w.begin(arm(w, at), "apply", "--auto-approve").wait()
+					w.calm()
+					if r.killed {
+						w.plan()
+						w.apply()
+					} else if r.code != 0 {
+						t.Fatalf("point %d: exit code %d\n%s", at, r.code, r.text)
+					}
+					if w.check(test.transactions); t.Failed() {
+						t.Fatalf("after dying at point %d:\n%s", at, r.text)
+					}
+					if !r.killed {
+						if at < 2 {
+							t.Error("it never died")
+						}
+						return
+					}
+				}
+			})
 		}
-		if err := os.Symlink(self, filepath.Join(bin, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	run := func(dir, name string, env []string, args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, name), args...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), endQuickly, "IEXECFORM_PRIVATE_KEY="+hex.EncodeToString(crypto.FromECDSA(account.Key)))
-		cmd.Env = append(cmd.Env, env...)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-	must := func(dir string, args ...string) string {
-		t.Helper()
-		out, err := run(dir, "iexecform", nil, args...)
-		if err != nil {
-			t.Fatalf("iexecform %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-		return out
-	}
-	nonce := func() uint64 {
-		t.Helper()
-		n, err := client.NonceAt(t.Context(), account.Address, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	live := func(app string) (open []market.Row) {
-		t.Helper()
-		rows, err := orders.ListByOwner(t.Context(), poco.AppOrder, account.Address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range rows {
-			if r.Order["app"] == app {
-				open = append(open, r)
-			}
-		}
-		return open
-	}
-	write := func(dir, name, price string) {
-		t.Helper()
-		config := fmt.Sprintf(`
-provider "iexec" {
-  chain      = "localnet"
-  rpc_url    = %q
-  market_url = %q
-}
-data "oci_image" "hello" { reference = %q }
-resource "iexec_app" "hello" {
-  name      = %q
-  multiaddr = data.oci_image.hello.reference
-  checksum  = data.oci_image.hello.checksum
-}
-resource "iexec_apporder" "public" {
-  app      = iexec_app.hello.address
-  appprice = %q
-  volume   = 1000
-}
-output "app" { value = iexec_app.hello.address }
-`, c.RPC, c.Market, net.Info().SampleImage, name, price)
-		if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(config), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	// each runs what is to be killed at every point, until it comes through.
-	each := func(what string, prepare func(dir, name string), transactions uint64, price string) {
-		deaths := 0
 		for _, when := range []string{"before", "after"} {
-			for at := 1; ; at++ {
-				name := fmt.Sprintf("%s-%s-%d", what, when, at)
-				dir := t.TempDir()
-				prepare(dir, name)
-				before := nonce()
-				out, err := run(dir, "iexecform-dying", []string{"DIE_AT=" + strconv.Itoa(at), "DIE_WHEN=" + when}, "apply", "--auto-approve")
-				var exit *exec.ExitError
-				if err != nil && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL) {
-					t.Fatalf("%s %d: %v\n%s", when, at, err, out)
-				}
-				killed := err != nil
-				if killed {
-					deaths++
-					t.Logf("%s, killed %s write %d", what, when, at)
-					must(dir, "plan")
-					must(dir, "apply", "--auto-approve")
-				}
-				must(dir, "plan", "--detailed-exitcode")
-				app := strings.TrimSpace(must(dir, "output", "--raw", "app"))
-				if n := nonce() - before; n != transactions {
-					t.Errorf("%s, %s write %d: %d transactions, want %d", what, when, at, n, transactions)
-				}
-				if open := live(app); len(open) != 1 || open[0].Order["appprice"] != price {
-					t.Errorf("%s, %s write %d: live orders %v, want one at %s", what, when, at, open, price)
-				}
-				if _, err := os.Stat(filepath.Join(dir, "iexecform.state.journal")); err == nil {
-					t.Errorf("%s, %s write %d: the journal is still there", what, when, at)
-				}
-				for _, row := range live(app) { // make room: the market has a limit
-					unpublish(t, orders, account, row)
-				}
-				if !killed {
-					break
-				}
+			each("writes, "+when, func(_ *world, at int) []string { return []string{"DIE_AT=" + strconv.Itoa(at), "DIE_WHEN=" + when} })
+			fault := faultproxy.Drop
+			if when == "after" {
+				fault = faultproxy.Cut
 			}
+			each("requests, "+when, func(w *world, at int) []string {
+				die := func(match string) faultproxy.Rule {
+					return faultproxy.Rule{Match: match, Skip: at - 1, Times: 1, Fault: fault(w.kill)}
+				}
+				w.rpc.Set(die("eth_sendRawTransaction"))
+				w.market.Set(die("POST "), die("PUT "))
+				return nil
+			})
 		}
-		if deaths < 10 {
-			t.Errorf("killed %d times only", deaths)
-		}
-	}
-	each("create", func(dir, name string) { write(dir, name, "0.5 RLC") }, 1, "500000000")
-	each("price", func(dir, name string) {
-		write(dir, name, "0.5 RLC")
-		must(dir, "apply", "--auto-approve")
-		write(dir, name, "0.7 RLC")
-	}, 1, "700000000")
-}
-
-func unpublish(t *testing.T, orders *market.Client, account poco.Account, row market.Row) {
-	t.Helper()
-	if err := orders.Unpublish(t.Context(), poco.AppOrder, row.OrderHash, chain.NewKeySigner(account.Key)); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -232,6 +232,7 @@ func (x *Exchange) forward(body []byte) *Answer {
 		return nil
 	}
 	out.Header = x.request.Header.Clone()
+	out.Header.Del("Accept-Encoding") // answers are read here
 	resp, err := x.proxy.client.Do(out)
 	if err != nil {
 		return nil
