@@ -110,10 +110,11 @@ func objectReader(b []byte) func(*jsontext.Decoder, *Object) error {
 
 // Envelope is what tells one snapshot from another.
 type Envelope struct {
-	Version int
-	Tool    string
-	Lineage string
-	Serial  uint64
+	Version   int
+	Tool      string
+	Lineage   string
+	Serial    uint64
+	Encrypted bool // all else is encrypted
 }
 
 // DecodeEnvelope reads no more of an encoded snapshot than it must. Its errors are those of Decode.
@@ -139,6 +140,10 @@ func DecodeEnvelope(b []byte) (Envelope, error) {
 		} else {
 			err = d.SkipValue()
 		}
+	}
+	if err == nil && d.PeekKind() == '"' { // a Codec writes it here
+		name, nameErr := d.ReadToken()
+		e.Encrypted, err = nameErr == nil && name.String() == "encrypted", nameErr
 	}
 	switch {
 	case e.Version > Version: // whatever else is in there: it may be right for that version

@@ -33,14 +33,29 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// ConflictError is returned by Store.Compact when the stored snapshot isn't the one that the new one continues.
+// ConflictError is returned by Store.Append and Store.Compact when somebody else has written since this client read or
+// wrote.
 type ConflictError struct {
 	Stored, Written uint64 // serials
+	Journal         bool   // the journal has gone on, or what was to be written are records
 }
 
 func (e *ConflictError) Error() string {
+	if e.Journal {
+		return fmt.Sprintf("another run has written to the state since this one read it (its serial is %d): nothing was overwritten, plan again", e.Stored)
+	}
 	return fmt.Sprintf("the stored state has serial %d and can't be replaced by serial %d: another run has written since "+
 		"this one began; nothing was overwritten, plan again", e.Stored, e.Written)
+}
+
+// LostLockError is returned by Store.Append and Store.Compact when the lock that was taken is no longer held.
+type LostLockError struct {
+	Reason string // completes "because …"
+}
+
+func (e *LostLockError) Error() string {
+	return "the lock of the state is lost, because " + e.Reason + ": nothing more is written, because another run may be at work; " +
+		"wait for it to end, and plan again"
 }
 
 func (e *LockedError) Error() string {

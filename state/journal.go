@@ -11,6 +11,7 @@ package state
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -25,22 +26,54 @@ type Header struct {
 	Version int    `json:"version"`
 	Lineage string `json:"lineage"`
 	Serial  uint64 `json:"serial"`
+	Key     string `json:"key,omitzero"`  // of the lines, encrypted; "" when they are in the clear
+	Salt    string `json:"salt,omitzero"` // tells apart journals with the same key
 }
 
-// Journal is a journal as read.
+// Journal is a journal as read, or as begun.
 type Journal struct {
 	Header  Header
 	Records []Record
-	Whole   int // bytes that hold the header and the records; what follows was torn
+	Whole   int // bytes that hold the header and the records; what follows was torn. Who appends adds what was appended
+
+	seal *seal // nil: in the clear
 }
 
-// EncodeHeader writes a journal's first line.
-func EncodeHeader(lineage string, serial uint64) ([]byte, error) {
-	return appendLine(nil, Header{Version: JournalVersion, Lineage: lineage, Serial: serial})
+// BeginJournal makes a journal that continues a snapshot and holds nothing but notes. It is as if it had been read from the
+// text, which is to be stored.
+func (c *Codec) BeginJournal(lineage string, serial uint64, notes []Note) (j *Journal, text []byte, err error) {
+	j = &Journal{Header: Header{Version: JournalVersion, Lineage: lineage, Serial: serial}, Records: NoteRecords(notes)}
+	var key []byte
+	if c.Encrypts() {
+		if key, j.Header.Key, err = c.ownKey(); err != nil {
+			return nil, nil, err
+		}
+		j.Header.Salt = rand.Text()
+	}
+	if text, err = appendLine(nil, j.Header); err != nil {
+		return nil, nil, err
+	}
+	if key != nil {
+		if j.seal, err = newSeal(key, text[:len(text)-1]); err != nil {
+			return nil, nil, err
+		}
+	}
+	j.Whole = len(text)
+	lines, err := j.Encode(j.Records)
+	j.Whole += len(lines)
+	return j, append(text, lines...), err
 }
 
-// EncodeRecords writes records as lines.
-func EncodeRecords(records []Record) ([]byte, error) {
+// Encode writes records as lines that follow those of the journal.
+func (j *Journal) Encode(records []Record) ([]byte, error) {
+	lines, err := encodeRecords(records)
+	if err != nil || j.seal == nil || len(lines) == 0 {
+		return lines, err
+	}
+	return j.seal.line(lines, j.Whole)
+}
+
+func encodeRecords(records []Record) ([]byte, error) {
 	var b []byte
 	for _, r := range records {
 		var err error
@@ -59,8 +92,9 @@ func appendLine(b []byte, v any) ([]byte, error) {
 	return append(append(b, line...), '\n'), nil
 }
 
-// DecodeJournal reads a journal. It returns nil when b holds no whole header: nothing was ever acknowledged.
-func DecodeJournal(b []byte) (*Journal, error) {
+// DecodeJournal reads a journal. It returns nil when b holds no whole header: nothing was ever acknowledged. An error may be
+// a *NewerError, a *NotEncryptedError, an *EncryptedError, or one of the Cipher.
+func (c *Codec) DecodeJournal(b []byte) (*Journal, error) {
 	j := new(Journal)
 	for number := 1; j.Whole < len(b); number++ {
 		line, rest, whole := bytes.Cut(b[j.Whole:], []byte("\n"))
@@ -71,17 +105,22 @@ func DecodeJournal(b []byte) (*Journal, error) {
 		if number == 1 {
 			err = j.header(line)
 		} else {
-			err = j.record(line)
+			err = j.line(line)
 		}
 		if newer := (*NewerError)(nil); errors.As(err, &newer) {
 			return nil, err
 		}
 		if err != nil {
-			if len(rest) == 0 {
+			if len(rest) == 0 && !errors.Is(err, errTampered) {
 				break
 			}
 			return nil, fmt.Errorf("the journal is damaged at line %d: %w; restore the file, or move it away: plan finds "+
 				"what exists, but not transactions that were signed and not yet mined", number, err)
+		}
+		if number == 1 {
+			if err := c.unlock(j, line); err != nil {
+				return nil, err
+			}
 		}
 		j.Whole += len(line) + 1
 	}
@@ -101,6 +140,35 @@ func (j *Journal) header(line []byte) error {
 		return &NewerError{What: "journal", Version: v, Known: JournalVersion}
 	case v < 1:
 		return errors.New(`no "version" of 1 or more`)
+	}
+	return nil
+}
+
+// unlock makes the lines that follow the header readable.
+func (c *Codec) unlock(j *Journal, header []byte) error {
+	if j.Header.Key == "" {
+		return c.mayBePlain("journal")
+	}
+	key, err := c.keyOf(j.Header.Key)
+	if err == nil {
+		j.seal, err = newSeal(key, header)
+	}
+	return err
+}
+
+// line reads a line of records.
+func (j *Journal) line(line []byte) error {
+	if j.seal == nil {
+		return j.record(line)
+	}
+	lines, err := j.seal.open(line, j.Whole)
+	if err != nil {
+		return err
+	}
+	for l := range bytes.Lines(lines) {
+		if err := j.record(l); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -12,13 +12,16 @@ import (
 	"github.com/iexecform/iexecform/state"
 )
 
+// codec writes in the clear.
+var codec = (*state.Codec)(nil)
+
 func journalText(t testing.TB, records []state.Record) []byte {
 	t.Helper()
-	b, err := state.EncodeHeader("l", 3)
+	j, b, err := codec.BeginJournal("l", 3, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := state.EncodeRecords(records)
+	lines, err := j.Encode(records)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +45,7 @@ func TestDecodeJournalCutAnywhere(t *testing.T) {
 	records := journalSample(t)
 	text := journalText(t, records)
 	for n := range len(text) + 1 {
-		j, err := state.DecodeJournal(text[:n])
+		j, err := codec.DecodeJournal(text[:n])
 		if err != nil {
 			t.Fatalf("cut at byte %d: %v", n, err)
 		}
@@ -68,20 +71,20 @@ func FuzzDecodeJournal(f *testing.F) {
 	f.Add(text[:len(text)-3])
 	f.Add([]byte("{\"version\":1}\n{\"type\":\"done\",\"addr\":\"a_b.c\",\"object\":{\"attributes\":{\"a\":{\"b\":null}}}}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		j, err := state.DecodeJournal(b)
+		j, err := codec.DecodeJournal(b)
 		if err != nil || j == nil {
 			return
 		}
 		if j.Whole > len(b) {
 			t.Fatalf("%d of %d bytes are whole", j.Whole, len(b))
 		}
-		lines, err := state.EncodeRecords(j.Records)
+		lines, err := j.Encode(j.Records)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := state.DecodeJournal(append([]byte("{\"version\":1}\n"), lines...))
+		again, err := codec.DecodeJournal(append([]byte("{\"version\":1}\n"), lines...))
 		if err != nil || len(again.Records) != len(j.Records) {
-			t.Fatalf("what EncodeRecords wrote can't be read: %v\n%s", err, lines)
+			t.Fatalf("what Encode wrote can't be read: %v\n%s", err, lines)
 		}
 		loaded, err := state.Resume(nil, j)
 		if err != nil {
@@ -146,7 +149,7 @@ func BenchmarkDecodeJournal(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := state.DecodeJournal(text); err != nil {
+		if _, err := codec.DecodeJournal(text); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -123,16 +123,19 @@ type Unlocker interface {
 	ForceUnlock(ctx context.Context, id string) error
 }
 
-// Store keeps a state. Every method but Lock needs the lock to be held; Load alone may be used without.
+// Store keeps a state. Every method but Lock needs the lock to be held; Load alone may be used without. What a client
+// writes follows what it has read or written last: when somebody else has written in between, which a lock that is
+// respected prevents, Append and Compact return a *ConflictError and write nothing. A client whose lock is lost gets a
+// *LostLockError.
 type Store interface {
 	// Load reads the snapshot and folds the journal into it. Nothing stored is an empty Snapshot, not an error.
 	Load(ctx context.Context) (*Loaded, error)
 	// Append adds records to the journal and returns when they are on disk.
 	Append(ctx context.Context, records ...Record) error
-	// Compact writes the snapshot, replacing the one whose serial is lower by one, then starts a new journal that holds
-	// only the notes. The serial and the lineage are the caller's to set. A snapshot equal to the stored one, serial
-	// included, is not written again. Any other serial is refused with a *ConflictError: somebody else has written.
+	// Compact writes the snapshot, replacing one of a lower serial, then starts a new journal that holds only the notes. The
+	// serial and the lineage are the caller's to set. A snapshot equal to the stored one, serial included, is not written
+	// again. Any other one of the same or a lower serial is refused with a *ConflictError.
 	Compact(ctx context.Context, s *Snapshot, pending []Note) error
-	// Lock takes the lock, or returns a *LockedError at once. The lock dies with the process.
+	// Lock takes the lock, or returns a *LockedError at once. The lock dies with the process, or soon after it.
 	Lock(ctx context.Context, h Holder) (unlock func() error, err error)
 }

@@ -46,7 +46,7 @@ func newApp(makeProviders func() providers.Registry, stdin io.Reader, stdout, st
 		providers: sync.OnceValue(makeProviders),
 		openStore: func(path string) state.Store {
 			if strings.HasSuffix(path, ".json") {
-				return local.File(path)
+				return local.File(path, nil)
 			}
 			return local.New(path)
 		},

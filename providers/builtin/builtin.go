@@ -105,6 +105,9 @@ func (c client) load(path string) (*state.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e, err := state.DecodeEnvelope(b); err == nil && e.Encrypted {
+		return nil, fmt.Errorf("the state at %s is encrypted: its outputs can't be read from here; give them as variables instead", file)
+	}
 	snapshot, err := state.Decode(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)

@@ -5,6 +5,7 @@
 //     when it is replaced. It holds no secret, but signed orders, which whoever reads them can use.
 //   - iexecform.state.journal, what was begun and done since the snapshot, mode 0600: it holds signed transactions. It
 //     exists only while there is something to remember.
+//     Both are encrypted when the store has a codec that does so.
 //   - .iexecform.state.lock, locked with flock, so that the kernel unlocks it when the process dies. What it holds tells
 //     who has the lock; it counts only while somebody has it. The file stays.
 //
@@ -12,7 +13,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,23 +41,39 @@ const (
 type Store struct {
 	dir                     string
 	snapshot, logged, guard string // names of the files
+	codec                   *state.Codec
 
 	mu      sync.Mutex
-	journal *os.File // open for append, or nil
-	size    int64    // of journal after the last append
+	file    *os.File       // the journal, open for append, or nil
+	journal *state.Journal // what file holds, without its records
+	seen    *position      // where the last Load, Append or Compact left the files; nil before the first
+}
+
+// position is what the files are like after an operation. Whoever writes without the lock changes it.
+type position struct {
+	snapshot os.FileInfo // nil when there is none
+	journal  int64       // size
+}
+
+func (p position) same(q position) bool {
+	if p.snapshot == nil || q.snapshot == nil {
+		return p.snapshot == nil && q.snapshot == nil && p.journal == q.journal
+	}
+	return p.journal == q.journal && os.SameFile(p.snapshot, q.snapshot) &&
+		p.snapshot.Size() == q.snapshot.Size() && p.snapshot.ModTime().Equal(q.snapshot.ModTime())
 }
 
 var _ state.Store = (*Store)(nil)
 
 // New returns the store in a directory. Lock makes the directory when it doesn't exist.
-func New(dir string) *Store { return File(filepath.Join(dir, SnapshotFile)) }
+func New(dir string) *Store { return File(filepath.Join(dir, SnapshotFile), nil) }
 
 // File returns the store whose snapshot is in the file, which ends in ".json". The other files are beside it, with names
-// made from its own in the same way: those of x.json are x.journal and .x.lock.
-func File(path string) *Store {
+// made from its own in the same way: those of x.json are x.journal and .x.lock. A nil codec is in the clear.
+func File(path string, codec *state.Codec) *Store {
 	dir, name := filepath.Split(path)
 	base := strings.TrimSuffix(name, ".json")
-	return &Store{dir: filepath.Clean(dir), snapshot: name, logged: base + ".journal", guard: "." + base + ".lock"}
+	return &Store{dir: filepath.Clean(dir), snapshot: name, logged: base + ".journal", guard: "." + base + ".lock", codec: codec}
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
@@ -67,6 +83,17 @@ func (s *Store) Raw() ([]byte, error) { return read(s.path(s.snapshot)) }
 
 // Load implements state.Store.
 func (s *Store) Load(context.Context) (*state.Loaded, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.look() // before anything is read: what is written meanwhile makes it outdated
+	loaded, err := s.load()
+	if err == nil {
+		s.seen = &at
+	}
+	return loaded, err
+}
+
+func (s *Store) load() (*state.Loaded, error) {
 	// The journal first: should another run compact in between, the journal read continues an older snapshot than the
 	// one read, which is a case that Resume knows.
 	journal, err := s.readJournal()
@@ -79,7 +106,7 @@ func (s *Store) Load(context.Context) (*state.Loaded, error) {
 	}
 	var snapshot *state.Snapshot
 	if b != nil {
-		if snapshot, err = state.Decode(b); err != nil {
+		if snapshot, err = s.codec.Decode(b); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.path(s.snapshot), err)
 		}
 	}
@@ -95,7 +122,7 @@ func (s *Store) readJournal() (*state.Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	journal, err := state.DecodeJournal(b)
+	journal, err := s.codec.DecodeJournal(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path(s.logged), err)
 	}
@@ -115,51 +142,77 @@ func (s *Store) envelope() (state.Envelope, []byte, error) {
 	return e, b, nil
 }
 
+// look returns what the files are like. A file that can't be looked at says so to whoever reads or writes it.
+func (s *Store) look() (p position) {
+	if info, err := os.Stat(s.path(s.snapshot)); err == nil {
+		p.snapshot = info
+	}
+	if info, err := os.Stat(s.path(s.logged)); err == nil {
+		p.journal = info.Size()
+	}
+	return p
+}
+
+// unchanged refuses to write a snapshot with that serial, or 0 for records, when somebody else has written.
+func (s *Store) unchanged(writing uint64) error {
+	if s.seen == nil || s.look().same(*s.seen) {
+		return nil
+	}
+	stored, _, err := s.envelope()
+	if err != nil {
+		return err
+	}
+	return &state.ConflictError{Stored: stored.Serial, Written: writing, Journal: writing == 0 || stored.Serial < writing}
+}
+
 // Append implements state.Store. An append that fails leaves the journal as it was, as far as the disk allows.
 func (s *Store) Append(_ context.Context, records ...state.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
-	lines, err := state.EncodeRecords(records)
-	if err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.unchanged(0); err != nil {
+		return err
+	}
 	if err := s.openJournal(); err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}
-	err = s.write(lines)
+	lines, err := s.journal.Encode(records)
 	if err != nil {
+		return err
+	}
+	if err := s.write(lines); err != nil {
 		err = fmt.Errorf("write the journal: %w; nothing was begun that isn't in it", err)
 		return errors.Join(err, s.closeJournal())
 	}
+	s.seen.journal = int64(s.journal.Whole)
 	return nil
 }
 
 // write appends b and waits until it is on disk.
 func (s *Store) write(b []byte) error {
-	_, err := s.journal.Write(b)
+	_, err := s.file.Write(b)
 	if err == nil {
-		err = s.journal.Sync()
+		err = s.file.Sync()
 	}
 	if err != nil {
-		_ = s.journal.Truncate(s.size) // a torn line is ignored anyway
+		_ = s.file.Truncate(int64(s.journal.Whole)) // a torn line is ignored anyway
 		return err
 	}
-	s.size += int64(len(b))
+	s.journal.Whole += len(b)
 	return nil
 }
 
-// openJournal makes sure that s.journal is the journal on disk and ends with a whole line.
+// openJournal makes sure that s.file is the journal on disk and ends with a whole line.
 func (s *Store) openJournal() error {
-	if s.journal != nil {
-		mine, err := s.journal.Stat()
+	if s.file != nil {
+		mine, err := s.file.Stat()
 		if err != nil {
 			return err
 		}
 		there, err := os.Stat(s.path(s.logged))
-		if err == nil && os.SameFile(mine, there) && there.Size() == s.size {
+		if err == nil && os.SameFile(mine, there) && there.Size() == int64(s.journal.Whole) {
 			return nil
 		}
 		if err := s.closeJournal(); err != nil {
@@ -173,10 +226,12 @@ func (s *Store) openJournal() error {
 	if err != nil {
 		return err
 	}
-	s.journal, s.size = f, 0
+	s.file = f
 	if err := s.repair(); err != nil {
 		return errors.Join(err, s.closeJournal())
 	}
+	at := s.look()
+	s.seen = &at
 	return nil
 }
 
@@ -191,7 +246,7 @@ func (s *Store) replaceOldJournal() error {
 	if err != nil || journal.Header.Serial >= stored.Serial {
 		return err
 	}
-	loaded, err := s.Load(context.Background())
+	loaded, err := s.load()
 	if err != nil {
 		return err
 	}
@@ -200,45 +255,47 @@ func (s *Store) replaceOldJournal() error {
 
 // repair removes a torn line and writes a header where there is none.
 func (s *Store) repair() error {
-	b, err := io.ReadAll(s.journal)
+	b, err := io.ReadAll(s.file)
 	if err != nil {
 		return err
 	}
-	journal, err := state.DecodeJournal(b)
-	if err != nil {
+	if s.journal, err = s.codec.DecodeJournal(b); err != nil {
 		return err
 	}
-	if journal != nil {
-		s.size = int64(journal.Whole)
+	if s.journal != nil {
+		s.journal.Records = nil
+		if s.journal.Whole == len(b) {
+			return nil
+		}
+		return s.file.Truncate(int64(s.journal.Whole))
 	}
-	if s.size < int64(len(b)) {
-		if err := s.journal.Truncate(s.size); err != nil {
+	if len(b) > 0 {
+		if err := s.file.Truncate(0); err != nil {
 			return err
 		}
-	}
-	if journal != nil {
-		return nil
 	}
 	stored, _, err := s.envelope()
 	if err != nil {
 		return err
 	}
-	header, err := state.EncodeHeader(stored.Lineage, stored.Serial)
+	journal, header, err := s.codec.BeginJournal(stored.Lineage, stored.Serial, nil)
 	if err != nil {
 		return err
 	}
+	s.journal = &state.Journal{}
 	if err := s.write(header); err != nil {
 		return err
 	}
+	s.journal = journal
 	return s.syncDir()
 }
 
 func (s *Store) closeJournal() error {
-	if s.journal == nil {
+	if s.file == nil {
 		return nil
 	}
-	f := s.journal
-	s.journal, s.size = nil, 0
+	f := s.file
+	s.file, s.journal = nil, nil
 	return f.Close()
 }
 
@@ -246,16 +303,19 @@ func (s *Store) closeJournal() error {
 func (s *Store) Compact(_ context.Context, snapshot *state.Snapshot, pending []state.Note) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, err := state.Encode(snapshot)
-	if err != nil {
+	if err := s.unchanged(snapshot.Serial); err != nil {
 		return err
 	}
-	same, err := s.checkSerial(snapshot, b)
+	same, err := s.isStored(snapshot)
 	if err != nil {
 		return err
 	}
 	if !same {
-		err := renameio.WriteFile(s.path(s.snapshot), b, 0o644, renameio.WithTempDir(s.dir), renameio.WithExistingPermissions())
+		b, err := s.codec.Encode(snapshot)
+		if err != nil {
+			return err
+		}
+		err = renameio.WriteFile(s.path(s.snapshot), b, 0o644, renameio.WithTempDir(s.dir), renameio.WithExistingPermissions())
 		if err == nil {
 			err = s.syncDir()
 		}
@@ -263,52 +323,36 @@ func (s *Store) Compact(_ context.Context, snapshot *state.Snapshot, pending []s
 			return fmt.Errorf("write the state: %w; the journal still holds what was done", err)
 		}
 	}
-	if err := s.startJournal(snapshot, pending); err != nil {
+	err = s.startJournal(snapshot, pending)
+	at := s.look()
+	s.seen = &at
+	if err != nil {
 		return fmt.Errorf("start a new journal: %w; the state is written", err)
 	}
 	return nil
 }
 
-// checkSerial reports whether the snapshot, encoded as b, is the stored one already, and refuses one that doesn't follow
-// the stored one.
-func (s *Store) checkSerial(snapshot *state.Snapshot, b []byte) (same bool, err error) {
-	stored, there, err := s.envelope()
+// isStored reports whether the snapshot is the stored one already, and refuses one that doesn't follow the stored one.
+func (s *Store) isStored(snapshot *state.Snapshot) (bool, error) {
+	there, err := s.Raw()
 	if err != nil {
 		return false, err
 	}
-	if there == nil { // the journal may continue a snapshot that is gone
+	var gone uint64 // the journal may continue a snapshot that is gone
+	if there == nil {
 		journal, err := s.readJournal()
 		if err != nil {
 			return false, err
 		}
 		if journal != nil {
-			stored.Serial = journal.Header.Serial
-		}
-		if snapshot.Serial == stored.Serial && len(snapshot.Resources)+len(snapshot.Outputs)+len(snapshot.Networks) == 0 {
-			return true, nil // still nothing to store
+			gone = journal.Header.Serial
 		}
 	}
-	switch {
-	case snapshot.Serial == stored.Serial+1:
-		return false, nil
-	case there != nil && snapshot.Serial == stored.Serial:
-		if bytes.Equal(there, b) {
-			return true, nil
-		}
-		// The file may hold the same in other words: other white space, say.
-		decoded, err := state.Decode(there)
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", s.path(s.snapshot), err)
-		}
-		canonical, err := state.Encode(decoded)
-		if err != nil {
-			return false, err
-		}
-		if bytes.Equal(canonical, b) {
-			return true, nil
-		}
+	same, err := s.codec.Follows(there, gone, snapshot)
+	if conflict := (*state.ConflictError)(nil); err != nil && !errors.As(err, &conflict) {
+		err = fmt.Errorf("%s: %w", s.path(s.snapshot), err)
 	}
-	return false, &state.ConflictError{Stored: stored.Serial, Written: snapshot.Serial}
+	return same, err
 }
 
 // startJournal replaces the journal by one that holds only notes, or by none.
@@ -322,15 +366,11 @@ func (s *Store) startJournal(snapshot *state.Snapshot, pending []state.Note) err
 		}
 		return s.syncDir()
 	}
-	header, err := state.EncodeHeader(snapshot.Lineage, snapshot.Serial)
+	_, text, err := s.codec.BeginJournal(snapshot.Lineage, snapshot.Serial, pending)
 	if err != nil {
 		return err
 	}
-	lines, err := state.EncodeRecords(state.NoteRecords(pending))
-	if err != nil {
-		return err
-	}
-	err = renameio.WriteFile(s.path(s.logged), append(header, lines...), 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
+	err = renameio.WriteFile(s.path(s.logged), text, 0o600, renameio.WithTempDir(s.dir), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,14 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// An encrypted state passes the same suite.
+func TestEncrypted(t *testing.T) {
+	statetest.Run(t, func(t *testing.T) func() state.Store {
+		path, codec := filepath.Join(t.TempDir(), local.SnapshotFile), statetest.Encrypted(t)
+		return func() state.Store { return local.File(path, codec) }
+	})
+}
+
 func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -31,6 +31,9 @@ type Store struct {
 
 var _ state.Store = (*Store)(nil)
 
+// codec writes in the clear: what is in memory is nowhere else.
+var codec = (*state.Codec)(nil)
+
 // Set replaces all that is stored. Either may be nil.
 func (m *Store) Set(snapshot, journal []byte) {
 	m.mu.Lock()
@@ -52,26 +55,28 @@ func (m *Store) ask(step string) error {
 	return m.Fault(step)
 }
 
-func (m *Store) stored() (*state.Snapshot, error) {
-	if m.snapshot == nil {
-		return nil, nil
-	}
-	return state.Decode(m.snapshot)
-}
-
 // Load implements state.Store.
 func (m *Store) Load(context.Context) (*state.Loaded, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	stored, err := m.stored()
-	if err != nil {
-		return nil, err
+	loaded, _, err := m.load()
+	return loaded, err
+}
+
+func (m *Store) load() (*state.Loaded, *state.Journal, error) {
+	var stored *state.Snapshot
+	if m.snapshot != nil {
+		var err error
+		if stored, err = codec.Decode(m.snapshot); err != nil {
+			return nil, nil, err
+		}
 	}
-	journal, err := state.DecodeJournal(m.journal)
+	journal, err := codec.DecodeJournal(m.journal)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return state.Resume(stored, journal)
+	loaded, err := state.Resume(stored, journal)
+	return loaded, journal, err
 }
 
 // Append implements state.Store.
@@ -79,49 +84,28 @@ func (m *Store) Append(_ context.Context, records ...state.Record) error {
 	if err := m.ask(BeforeAppend); err != nil {
 		return err
 	}
-	lines, err := state.EncodeRecords(records)
-	if err != nil {
-		return err
-	}
-	if err := m.keep(lines); err != nil {
+	if err := m.keep(records); err != nil {
 		return err
 	}
 	return m.ask(AfterAppend)
 }
 
-func (m *Store) keep(lines []byte) error {
+func (m *Store) keep(records []state.Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	stored, err := m.stored()
+	loaded, journal, err := m.load()
 	if err != nil {
 		return err
 	}
-	journal, err := state.DecodeJournal(m.journal)
-	if err != nil {
-		return err
-	}
-	if stored == nil {
-		stored = &state.Snapshot{}
-	}
-	var pending []state.Note
-	if journal != nil && journal.Header.Serial < stored.Serial { // left by a crash: what is added to it would not be read
-		loaded, err := state.Resume(stored, journal)
-		if err != nil {
-			return err
-		}
-		journal, pending = nil, loaded.Pending
-	}
-	if journal == nil {
-		if err := m.startJournal(stored, pending); err != nil {
+	// What is added to the journal of an older snapshot, left by a crash, would not be read.
+	if journal == nil || journal.Header.Serial < loaded.Snapshot.Serial {
+		if journal, m.journal, err = codec.BeginJournal(loaded.Snapshot.Lineage, loaded.Snapshot.Serial, loaded.Pending); err != nil {
 			return err
 		}
 	}
-	whole := len(m.journal)
-	if journal != nil {
-		whole = journal.Whole // what follows was torn
-	}
-	m.journal = append(bytes.Clone(m.journal[:whole]), lines...)
-	return nil
+	lines, err := journal.Encode(records)
+	m.journal = append(bytes.Clone(m.journal[:journal.Whole]), lines...) // what follows was torn
+	return err
 }
 
 // Compact implements state.Store.
@@ -141,47 +125,24 @@ func (m *Store) Compact(_ context.Context, s *state.Snapshot, pending []state.No
 	return m.ask(AfterCompact)
 }
 
-func (m *Store) restart(s *state.Snapshot, pending []state.Note) error {
+func (m *Store) restart(s *state.Snapshot, pending []state.Note) (err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.journal = nil
-	if len(pending) == 0 {
-		return nil
+	if len(pending) > 0 {
+		_, m.journal, err = codec.BeginJournal(s.Lineage, s.Serial, pending)
 	}
-	return m.startJournal(s, pending)
+	return err
 }
 
 func (m *Store) write(s *state.Snapshot) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b, err := state.Encode(s)
-	if err != nil {
+	same, err := codec.Follows(m.snapshot, 0, s)
+	if err != nil || same {
 		return err
 	}
-	stored, err := m.stored()
-	if err != nil {
-		return err
-	}
-	if stored == nil {
-		if s.Serial == 0 && len(s.Resources)+len(s.Outputs)+len(s.Networks) == 0 {
-			return nil // nothing to store
-		}
-		stored = &state.Snapshot{}
-	}
-	if s.Serial != stored.Serial+1 && !bytes.Equal(b, m.snapshot) {
-		return &state.ConflictError{Stored: stored.Serial, Written: s.Serial}
-	}
-	m.snapshot = b
-	return nil
-}
-
-func (m *Store) startJournal(s *state.Snapshot, pending []state.Note) error {
-	header, err := state.EncodeHeader(s.Lineage, s.Serial)
-	if err != nil {
-		return err
-	}
-	lines, err := state.EncodeRecords(state.NoteRecords(pending))
-	m.journal = append(header, lines...)
+	m.snapshot, err = codec.Encode(s)
 	return err
 }
 

@@ -34,7 +34,8 @@ func Run(t *testing.T, fresh func(t *testing.T) (open func() state.Store)) {
 		{"what was appended survives a crash", appendLoad},
 		{"compact writes the snapshot and keeps notes only", compact},
 		{"compact of the same changes nothing", compactSame},
-		{"compact refuses any other serial", conflicts},
+		{"compact refuses a serial that is not greater", conflicts},
+		{"who is behind writes nothing", behind},
 		{"a new journal continues the new snapshot", appendAfterCompact},
 		{"notes can be kept before there is a snapshot", notesOnly},
 		{"values are exact", exact},
@@ -190,18 +191,52 @@ func conflicts(t *testing.T, open func() state.Store) {
 		}
 	}
 	refused(Snapshot(0), 0)
-	refused(Snapshot(2), 0)
-	compactTo(t, s, Snapshot(1))
-	compactTo(t, open(), Snapshot(2)) // another run, without respect for the lock
+	compactTo(t, s, Snapshot(2)) // a state from elsewhere
 	other := Snapshot(2)
 	other.Resources[App].Attributes = json.RawMessage(`{"n":"other"}`)
 	appendTo(t, s, Object(1, App, `{"kept":true}`))
-	for _, snapshot := range []*state.Snapshot{Snapshot(1), other, Snapshot(4), {}} {
+	for _, snapshot := range []*state.Snapshot{Snapshot(1), other, {}} {
 		refused(snapshot, 2)
 	}
 	want := Snapshot(2)
 	want.Resources[App].Attributes = json.RawMessage(`{"kept":true,"n":2}`)
 	loadable(t, open, &state.Loaded{Snapshot: want, Records: 1})
+}
+
+// behind is two clients without respect for the lock: the one that doesn't know what the other wrote writes nothing.
+func behind(t *testing.T, open func() state.Store) {
+	ahead, late := open(), open()
+	if ahead == late {
+		return // this store has one client only
+	}
+	load := func(s state.Store) {
+		t.Helper()
+		if _, err := s.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		var conflict *state.ConflictError
+		if !errors.As(err, &conflict) {
+			t.Fatalf("%s: %v, want a ConflictError", what, err)
+		}
+	}
+	note := state.Record{Type: state.NoteRec, Key: "late", Data: json.RawMessage(`1`)}
+	load(late)
+	appendTo(t, ahead, Object(1, App, `{"n":1}`))
+	refused("append after another's append", late.Append(t.Context(), note))
+	refused("compact after another's append", late.Compact(t.Context(), Snapshot(1), nil))
+	load(late)
+	compactTo(t, ahead, Snapshot(1))
+	refused("append after another's compact", late.Append(t.Context(), note))
+	refused("compact after another's compact", late.Compact(t.Context(), Snapshot(2), nil))
+	load(late)
+	appendTo(t, late, Object(1, App, `{"n":2}`))
+	refused("append of the one that was ahead", ahead.Append(t.Context(), note))
+	compactTo(t, late, Snapshot(2))
+	refused("compact of the one that was ahead", ahead.Compact(t.Context(), Snapshot(3), nil))
+	loadable(t, open, &state.Loaded{Snapshot: Snapshot(2)})
 }
 
 func appendAfterCompact(t *testing.T, open func() state.Store) {
