@@ -2,9 +2,9 @@ package oci
 
 import "time"
 
-// NewImpatientResolver retries after milliseconds.
+// NewImpatientResolver repeats requests for a second.
 func NewImpatientResolver() *Resolver {
 	r := NewResolver()
-	r.backoff.Duration = time.Millisecond
+	r.transport.Patience = time.Second
 	return r
 }

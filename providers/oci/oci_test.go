@@ -240,6 +240,39 @@ func TestResolveTriesAgain(t *testing.T) {
 	}
 }
 
+// What isn't a manifest never becomes a digest.
+func TestResolveRefusesOtherAnswers(t *testing.T) {
+	s := serve(t)
+	for name, c := range map[string]struct {
+		fault http.HandlerFunc
+		says  string
+	}{
+		"page": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, "<html>please log in</html>")
+		}, "text/html"},
+		"page with a digest": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			w.Header().Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
+			_, _ = io.WriteString(w, "<html>please log in</html>")
+		}, "text/html"},
+		"endless": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			for err := error(nil); err == nil && r.Method == http.MethodGet; {
+				_, err = w.Write(make([]byte, 1<<20))
+			}
+		}, "the answer has more than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.faults, s.fault = -1, c.fault
+			image, err := oci.NewImpatientResolver().Resolve(t.Context(), s.host+"/i:1", "")
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %+v, %v, want an error with %q", image, err, c.says)
+			}
+		})
+	}
+}
+
 func TestResolveErrors(t *testing.T) {
 	s := serve(t)
 	s.push(t, "i:1", amd64)

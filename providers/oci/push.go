@@ -411,11 +411,12 @@ func tellPush(updates <-chan v1.Update, t target, progress func(providers.Progre
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
-// options are those of every request that pushes.
+// options are those of every request that pushes. What is uploaded can't be sent again by the transport: the library begins the
+// upload anew.
 func (c *client) options(ctx context.Context) []remote.Option {
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(c.pushes),
-		remote.WithRetryBackoff(c.images.backoff), remote.WithUserAgent("iexecform"), remote.WithJobs(4),
+		remote.WithRetryBackoff(remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Jitter: 0.2, Steps: 4}), remote.WithUserAgent("iexecform"), remote.WithJobs(4),
 	}
 }
 

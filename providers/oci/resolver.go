@@ -16,10 +16,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/retry"
 	"github.com/iexecform/iexecform/providers/trace"
 )
 
@@ -90,14 +92,18 @@ func (i Image) VerifyAction() providers.Action {
 	}
 }
 
+const (
+	maxAnswer = 16 << 20         // bytes; manifests, which are all that lookups read, are smaller
+	patience  = 15 * time.Second // with one request: a registry that limits pulls does so for hours
+)
+
 // Resolver looks images up in their registries, each reference once. It is safe for concurrent use.
 //
 // Credentials are those of docker login. A registry on the loopback interface or a private network is spoken to in plain
-// HTTP when it doesn't speak HTTPS. Requests that fail for a while (429, 5xx, a broken connection) are tried again.
+// HTTP when it doesn't speak HTTPS. Requests are repeated as package retry says.
 type Resolver struct {
-	backoff   remote.Backoff
 	timeout   time.Duration // of one lookup with its retries
-	transport http.RoundTripper
+	transport *retry.Transport
 	slots     *semaphore.Weighted // lookups at the same time
 
 	flight singleflight.Group
@@ -116,9 +122,8 @@ func NewResolver() *Resolver {
 
 func resolverOver(t http.RoundTripper) *Resolver {
 	return &Resolver{
-		backoff:   remote.Backoff{Duration: 500 * time.Millisecond, Factor: 3, Jitter: 0.2, Steps: 4},
 		timeout:   90 * time.Second,
-		transport: trace.Transport(t, "registry", false),
+		transport: &retry.Transport{Base: trace.Transport(t, "registry", false), Limit: maxAnswer, Patience: patience},
 		slots:     semaphore.NewWeighted(8),
 		known:     map[request]Image{},
 	}
@@ -218,7 +223,7 @@ func (r *Resolver) lookUp(ctx context.Context, key request) (Image, error) {
 		remote.WithContext(limited),
 		remote.WithAuthFromKeychain(authn.DefaultKeychain),
 		remote.WithTransport(r.transport),
-		remote.WithRetryBackoff(r.backoff),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes(), // the transport does it
 		remote.WithUserAgent("iexecform"),
 	}}
 	found, err := l.head()
@@ -231,12 +236,18 @@ func (r *Resolver) lookUp(ctx context.Context, key request) (Image, error) {
 		}
 		return image, explain(key.reference, ref, err)
 	}
+	if kind, _, _ := strings.Cut(string(found.MediaType), ";"); !isManifest(types.MediaType(kind)) {
+		return image, fmt.Errorf("look up image %s: %w: %s answered with %q, which is no image; check the registry's name and what is between (a proxy, a login page)",
+			key.reference, ErrUnavailable, ref.Context().RegistryStr(), kind)
+	}
 	if found.Digest.Algorithm != "sha256" {
 		return image, fmt.Errorf("%s has the digest %s: only sha256 can be used", key.reference, found.Digest)
 	}
 	image.Digest, image.MediaType, image.Size = found.Digest.String(), string(found.MediaType), found.Size
 	return image, nil
 }
+
+func isManifest(t types.MediaType) bool { return t.IsImage() || t.IsIndex() || t.IsSchema1() }
 
 // parse reads a reference as docker does: the registry is Docker Hub and the tag is latest unless given. Docker Hub's
 // old names mean the same here; elsewhere the reference stays as it was written.

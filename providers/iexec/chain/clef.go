@@ -22,6 +22,7 @@ import (
 
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/retry"
 )
 
 // Answers of clef.
@@ -70,7 +71,7 @@ func dialClef(ctx context.Context, endpoint string, address common.Address) (*cl
 }
 
 func unreachable(endpoint string, err error) error {
-	return fmt.Errorf("clef at %s can't be reached: %w; start it, or correct clef in the wallet block", endpoint, rootCause(err))
+	return fmt.Errorf("clef at %s can't be reached: %w; start it, or correct clef in the wallet block", endpoint, retry.Cause(err))
 }
 
 func listOf(list []common.Address) string {

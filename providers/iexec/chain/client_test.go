@@ -230,6 +230,15 @@ func TestRetries(t *testing.T) {
 			}
 			return nil, nil
 		}},
+		{name: "cut short", size: 4, exchanges: 3, before: func(try int, calls []message) (*http.Response, error) {
+			switch try {
+			case 1:
+				return reply(200, fmt.Sprintf(`[{"jsonrpc":"2.0","id":%s,"result":"0x12`, calls[0].ID)), nil
+			case 2:
+				return reply(200, ""), nil
+			}
+			return nil, nil
+		}},
 		{name: "batch too large", size: 7, exchanges: 1 + 1 + 2, before: func(_ int, calls []message) (*http.Response, error) {
 			if len(calls) > 3 {
 				return reply(200, message{Version: "2.0", ID: []byte("null"), Error: &rpcError{Code: -32600, Message: "batch too large"}}), nil

@@ -1,9 +1,8 @@
 package chain
 
-// Policy of requests. Every request is idempotent (raw transactions too), so each is repeated with growing, jittered delays
-// while the endpoint says 429 (after Retry-After) or 5xx, times out, drops the connection, or fails items of a batch for its
-// rate limit or because it lags behind the block asked for; only those items are sent again. A refused connection or an
-// unknown host is reported at once. A batch refused as too large is halved. Nothing of a URL but scheme and host is printed.
+// Policy of requests. Every request is idempotent (raw transactions too), so each is repeated as package retry says, and also
+// while items of a batch fail for the endpoint's rate limit or because it lags behind the block asked for; only those items
+// are sent again. A batch refused as too large is halved. Nothing of a URL but scheme and host is printed.
 
 import (
 	"bytes"
@@ -17,18 +16,16 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/ethereum/go-ethereum/rpc"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/iexecform/iexecform/providers/retry"
 	"github.com/iexecform/iexecform/providers/trace"
 )
 
@@ -67,28 +64,16 @@ func (c *Client) exchange(ctx context.Context, elems []rpc.BatchElem) error {
 		todo[i] = &elems[i]
 	}
 	var last error
-	delay := &backoff.ExponentialBackOff{InitialInterval: 200 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 10 * time.Second}
-	opts := []backoff.RetryOption{backoff.WithBackOff(delay), backoff.WithMaxElapsedTime(c.retryFor)}
-	if c.retryFor < 0 {
-		opts = append(opts, backoff.WithMaxTries(1))
-	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+	err := retry.Do(ctx, c.retryFor, func() error {
 		if last = c.send(ctx, todo); last != nil {
-			var answer *httpError
-			switch {
-			case !isTransient(last):
-				return struct{}{}, backoff.Permanent(last)
-			case errors.As(last, &answer) && answer.retryAfter > 0:
-				return struct{}{}, backoff.RetryAfter(answer.retryAfter)
-			}
-			return struct{}{}, last
+			return again(last)
 		}
 		todo = slices.DeleteFunc(todo, func(e *rpc.BatchElem) bool { return !isItemTransient(e.Error) })
 		if len(todo) > 0 {
-			return struct{}{}, todo[0].Error
+			return retry.Again(todo[0].Error, 0)
 		}
-		return struct{}{}, nil
-	}, opts...)
+		return nil
+	})
 	if cerr := context.Cause(ctx); err != nil && cerr != nil {
 		return cerr
 	}
@@ -205,24 +190,22 @@ func isItemTransient(err error) bool {
 		strings.Contains(text, "header not found") || strings.Contains(text, "indexing is in progress") || strings.Contains(text, "unknown block")
 }
 
-func isTransient(err error) bool {
-	if isTooLarge(err) {
-		return false
+// again marks a failure of an exchange that may go well later.
+func again(err error) error {
+	var answer *httpError
+	var network *url.Error
+	switch {
+	case isTooLarge(err):
+		return err
+	case errors.As(err, &answer):
+		if !retry.Status(answer.status) && !answer.cut {
+			return err
+		}
+		return retry.Again(err, answer.retryAfter)
+	case errors.As(err, &network) && retry.Network(network), errors.Is(err, io.ErrUnexpectedEOF):
+		return retry.Again(err, 0)
 	}
-	var status *httpError
-	if errors.As(err, &status) {
-		return status.status == http.StatusTooManyRequests || status.status >= 500
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return false
-	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return dns.IsTemporary || dns.IsTimeout
-	}
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return err
 }
 
 // UnreachableError means that the endpoint gives no answer, or none of a node.
@@ -248,7 +231,7 @@ func (c *Client) wording(err error) error {
 	if errors.As(err, &syntax) || errors.As(err, &kind) {
 		return fmt.Errorf("the chain at %s answered something that is not JSON-RPC; check rpc_url: %w", c.url, err)
 	}
-	return fmt.Errorf("cannot reach the chain at %s: %w; %s", c.url, rootCause(err), hint)
+	return fmt.Errorf("cannot reach the chain at %s: %w; %s", c.url, retry.Cause(err), hint)
 }
 
 // itemError words the node's own error.
@@ -262,29 +245,13 @@ func (c *Client) itemError(err error) error {
 	return fmt.Errorf("the chain at %s answered: %w", c.url, err)
 }
 
-// rootCause drops the wrappings that repeat the URL: "connection refused" is what matters.
-func rootCause(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	var sys *os.SyscallError
-	if errors.As(err, &sys) {
-		err = sys.Err
-	}
-	return err
-}
-
 // httpError is an HTTP answer that is no JSON-RPC answer.
 type httpError struct {
 	status     int
 	text       string
-	retryAfter int // seconds; 0: not said
+	retryAfter time.Duration // 0: not said
 	tooLarge   bool
+	cut        bool // ends before it begins
 }
 
 func (e *httpError) Error() string { return e.text }
@@ -313,8 +280,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := t.read(resp)
-	if err != nil {
+	body, err := retry.ReadAll(resp, t.limit)
+	var large *retry.TooLargeError
+	switch {
+	case errors.As(err, &large):
+		return nil, &httpError{status: resp.StatusCode, tooLarge: true, text: fmt.Sprintf("with more than %d bytes; check rpc_url", large.Limit)}
+	case err != nil:
 		return nil, err
 	}
 	first := byte(0)
@@ -328,28 +299,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	case first == '<':
 		return nil, &httpError{status: resp.StatusCode, text: "with a web page (HTML), not JSON; rpc_url must be the JSON-RPC endpoint itself"}
 	case !isJSON:
-		return nil, &httpError{status: resp.StatusCode, text: fmt.Sprintf("with something that is not JSON (%s); check rpc_url", t.excerpt(body))}
+		return nil, &httpError{status: resp.StatusCode, cut: first == 0, text: fmt.Sprintf("with something that is not JSON (%s); check rpc_url", t.excerpt(body))}
 	case first == '{' && isBatch(req):
 		return nil, t.batchError(resp.StatusCode, body)
 	}
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return resp, nil
-}
-
-func (t *transport) read(resp *http.Response) ([]byte, error) {
-	defer func() { _ = resp.Body.Close() }()
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= t.limit {
-		buf.Grow(int(n) + bytes.MinRead)
-	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, t.limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if n > t.limit {
-		return nil, &httpError{status: resp.StatusCode, tooLarge: true, text: fmt.Sprintf("with more than %d bytes; check rpc_url", t.limit)}
-	}
-	return buf.Bytes(), nil
 }
 
 // statusError: some nodes put a JSON-RPC error into the body.
@@ -365,9 +320,9 @@ func (t *transport) statusError(resp *http.Response, body []byte, isJSON bool) e
 		e.text += "; check the key in rpc_url"
 	case resp.StatusCode == http.StatusTooManyRequests:
 		e.text += "; the endpoint limits requests: wait, or set rpc_url to one of your own"
-		e.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
+		e.retryAfter = retry.After(resp.Header)
 	case resp.StatusCode/100 == 5:
-		e.retryAfter = retryAfter(resp.Header.Get("Retry-After"))
+		e.retryAfter = retry.After(resp.Header)
 		e.text += "; the endpoint has a problem: try again later, or set another rpc_url"
 	default:
 		e.text += "; check rpc_url"
@@ -443,22 +398,6 @@ func errorText(body []byte) string {
 		text = text[:most] + "…"
 	}
 	return text
-}
-
-// retryAfter reads the header's seconds or date; at least 1 and at most 60 seconds, 0 when there is none.
-func retryAfter(header string) int {
-	if header == "" {
-		return 0
-	}
-	seconds, err := strconv.Atoi(header)
-	if err != nil {
-		date, err := http.ParseTime(header)
-		if err != nil {
-			return 0
-		}
-		seconds = int(time.Until(date).Seconds()) + 1
-	}
-	return min(max(seconds, 1), 60)
 }
 
 func redactURL(u *url.URL) string {

@@ -1,6 +1,6 @@
 // Package market is a typed client of the iExec market API, the book of published orders.
 //
-// Policy. Reads are repeated while the market says 5xx or drops the connection. A write is made under a lock per wallet, as the
+// Policy. Reads are repeated as package retry says. A write is made under a lock per wallet, as the
 // market has one challenge per wallet at a time, and with a fresh challenge after a 403 "invalid authorization", which another
 // program with the same wallet may cause. A write whose outcome is unclear is never repeated blindly: the order is looked
 // up by its hash first. Requests are held back when the market's headers say that the limit is reached; after a 429 the
@@ -14,21 +14,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/ethereum/go-ethereum/common"
 	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/retry"
 	"github.com/iexecform/iexecform/providers/trace"
 )
 
@@ -39,7 +37,7 @@ type Options struct {
 	OnWait      func(time.Duration) // called before the client waits for the market's rate limit; nil: nobody
 	MaxResponse int64               // bytes per answer; 0: 64 MiB
 	Timeout     time.Duration       // of one request; 0: 30 s
-	RetryFor    time.Duration       // how long a failing request is repeated, rate limits aside; 0: 30 s, negative: never
+	RetryFor    time.Duration       // how long a failing request is repeated, rate limits aside; 0: 30 s, negative: never (see retry.Do)
 }
 
 // Authenticator signs for a wallet.
@@ -140,38 +138,26 @@ func (c *Client) get(ctx context.Context, op, path string, query url.Values, out
 			return err
 		}
 		return c.decode(op, body, out)
-	}, isUnclear)
+	})
 }
 
 func (c *Client) decode(op string, body []byte, out any) error {
 	if err := jsonv2.Unmarshal(body, out); err != nil {
-		return &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "JSON that this version doesn't understand: " + err.Error()}
+		return &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "JSON that this version doesn't understand: " + err.Error(), cut: errors.Is(err, io.ErrUnexpectedEOF)}
 	}
 	return nil
 }
 
-// retry repeats f while again says so of its error.
-func (c *Client) retry(ctx context.Context, f func() error, again func(error) bool) error {
-	delay := &backoff.ExponentialBackOff{InitialInterval: 250 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 5 * time.Second}
-	opts := []backoff.RetryOption{
-		backoff.WithBackOff(delay), backoff.WithMaxElapsedTime(c.opts.RetryFor), backoff.WithMaxTries(6),
-		backoff.WithNotify(func(err error, d time.Duration) { c.opts.Log.Debug("market: again", "after", d, "error", err) }),
-	}
-	if c.opts.RetryFor < 0 {
-		opts = append(opts, backoff.WithMaxTries(1))
-	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+// retry repeats f while its error is an *Error that may not last.
+func (c *Client) retry(ctx context.Context, f func() error) error {
+	return retry.Do(ctx, c.opts.RetryFor, func() error {
 		err := f()
-		if err != nil && !again(err) {
-			err = backoff.Permanent(err)
+		var e *Error
+		if errors.As(err, &e) && e.transient() {
+			return retry.Again(err, e.after)
 		}
-		return struct{}{}, err
-	}, opts...)
-	var permanent *backoff.PermanentError
-	if errors.As(err, &permanent) {
-		return permanent.Err
-	}
-	return err
+		return err
+	})
 }
 
 // send performs one request, waiting for the rate limit as long as it takes, and returns the body of a success. The error is an
@@ -213,29 +199,36 @@ func (c *Client) exchange(ctx context.Context, op, method, rawURL string, body [
 	resp, err := c.http.Do(req)
 	if err == nil {
 		c.limit.update(resp, time.Now())
-		body, err = io.ReadAll(io.LimitReader(resp.Body, c.opts.MaxResponse+1))
-		_ = resp.Body.Close()
+		body, err = retry.ReadAll(resp, c.opts.MaxResponse)
 	}
+	e := &Error{Op: op, Host: c.host}
+	var large *retry.TooLargeError
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case errors.As(err, &large):
+		e.Status, e.Text = resp.StatusCode, fmt.Sprintf("more than %d bytes", large.Limit)
+		return nil, e
 	case err != nil:
-		return nil, &Error{Op: op, Host: c.host, Text: rootCause(err).Error(), cause: err}
-	case int64(len(body)) > c.opts.MaxResponse:
-		return nil, &Error{Op: op, Host: c.host, Status: resp.StatusCode, Text: fmt.Sprintf("more than %d bytes", c.opts.MaxResponse)}
-	}
-	var head struct {
-		OK    *bool  `json:"ok"`
-		Error string `json:"error"`
+		e.Text, e.cause = retry.Cause(err).Error(), err
+		return nil, e
 	}
 	if resp.StatusCode == http.StatusOK && bytes.HasPrefix(body, []byte(`{"ok":true`)) {
 		return body, nil
 	}
-	if err := jsonv2.Unmarshal(body, &head); err != nil || head.OK == nil {
-		return nil, &Error{Op: op, Host: c.host, Status: resp.StatusCode, notJSON: true, Text: excerpt(body)}
+	e.Status, e.after = resp.StatusCode, retry.After(resp.Header)
+	var head struct {
+		OK    *bool  `json:"ok"`
+		Error string `json:"error"`
 	}
-	if resp.StatusCode != http.StatusOK || !*head.OK {
-		return nil, &Error{Op: op, Host: c.host, Status: resp.StatusCode, Text: head.Error}
+	switch err := jsonv2.Unmarshal(body, &head); {
+	case err != nil || head.OK == nil:
+		e.notJSON, e.Text = true, excerpt(body)
+		e.cut = len(body) == 0 || errors.Is(err, io.ErrUnexpectedEOF)
+		return nil, e
+	case resp.StatusCode != http.StatusOK || !*head.OK:
+		e.Text = head.Error
+		return nil, e
 	}
 	return body, nil
 }
@@ -308,23 +301,6 @@ func (l *limit) update(resp *http.Response, now time.Time) {
 	if until.After(l.until) {
 		l.until, l.remaining = until, remaining
 	}
-}
-
-// rootCause drops the wrappings that repeat the URL: "connection refused" is what matters.
-func rootCause(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	var sys *os.SyscallError
-	if errors.As(err, &sys) {
-		err = sys.Err
-	}
-	return err
 }
 
 func excerpt(body []byte) string {

@@ -6,6 +6,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
+	"time"
+
+	"github.com/iexecform/iexecform/providers/retry"
 )
 
 // Error is a failure of the market, or of the way to it.
@@ -16,6 +20,8 @@ type Error struct {
 	Text   string // what the market said, or why it could not be reached
 
 	notJSON bool
+	cut     bool          // the answer ends too early
+	after   time.Duration // that the market asks to wait; 0: it doesn't say
 	cause   error
 }
 
@@ -87,7 +93,15 @@ func isText(err error, text string) bool {
 	return errors.As(err, &e) && e.Text == text
 }
 
-// isUnclear tells that the request may have had its effect, or might have it when repeated.
+// transient tells that the same request may go well later.
+func (e *Error) transient() bool {
+	if e.Status == 0 {
+		return e.cause != nil && retry.Network(e.cause)
+	}
+	return e.cut || retry.Status(e.Status)
+}
+
+// isUnclear tells that a write may have had its effect although it failed: the answer is lost, or none of the market's own.
 func isUnclear(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -96,7 +110,12 @@ func isUnclear(err error) bool {
 	if e.Status == 0 {
 		return !isRefused(e.cause)
 	}
-	return e.Status >= http.StatusInternalServerError
+	return e.cut || e.Status >= http.StatusInternalServerError || e.notJSON && e.Status == http.StatusOK
+}
+
+func isRefused(err error) bool {
+	var dns *net.DNSError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
 }
 
 func isLoopback(hostport string) bool {

@@ -41,6 +41,9 @@ type proxy struct {
 	after  func(r *http.Request) error
 }
 
+// errPage makes the hook after answer with a web page.
+var errPage = errors.New("a page")
+
 func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.mu.Lock()
 	if p.count == nil {
@@ -57,6 +60,9 @@ func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil && p.after != nil {
 		if err := p.after(r); err != nil {
 			_ = resp.Body.Close()
+			if err == errPage {
+				return answer(200, "<html>"), nil
+			}
 			return nil, err
 		}
 	}
@@ -205,6 +211,15 @@ func TestPublishUnclear(t *testing.T) {
 		{name: "500 once", before: once(isWrite, answer(500, `{"ok":false,"error":"Internal error"}`))},
 		{name: "stale challenge", before: once(isWrite, answer(403, `{"ok":false,"error":"invalid authorization"}`))},
 		{name: "accepted and lost", before: once(isWrite, answer(200, `{"ok":true,"published":{},"unpublished":[]}`))},
+		{name: "answer cut short", before: once(isWrite, answer(200, `{"ok":tr`))},
+		{name: "empty answer", before: once(isWrite, answer(200, ``))},
+		{name: "reads cut short", before: once(func(r *http.Request) bool { return r.Method == http.MethodGet }, answer(200, `{"ok":true,"data":{"mess`))},
+		{name: "somebody else's page", after: func(r *http.Request) error {
+			if !isWrite(r) {
+				return nil
+			}
+			return errPage
+		}},
 		{name: "bad gateway", before: once(func(r *http.Request) bool { return r.Method == http.MethodGet }, answer(502, `<html>`))},
 	}
 	for i, test := range tests {

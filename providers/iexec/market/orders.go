@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"math/big"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
-	"syscall"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -97,7 +95,7 @@ func (c *Client) Publish(ctx context.Context, k *poco.Kind, order poco.Order, si
 			return werr
 		}
 		return &Error{Op: op, Host: c.host, Status: http.StatusInternalServerError, Text: "published, and then: not found"}
-	}, isUnclear)
+	})
 	if err != nil {
 		return Row{}, err
 	}
@@ -123,7 +121,7 @@ func (c *Client) Unpublish(ctx context.Context, k *poco.Kind, hash common.Hash, 
 			}
 		}
 		return err
-	}, isUnclear)
+	})
 }
 
 // Get returns the order with that hash, whatever its status, or nil if the market doesn't have it. SIDE EFFECTS: none.
@@ -226,11 +224,6 @@ func (c *Client) authorize(ctx context.Context, op string, auth Authenticator) (
 		return "", fmt.Errorf("%s: sign the market's challenge: %w", op, err)
 	}
 	return poco.MarketAuthorization(doc.Digest(), sig, auth.Address()), nil
-}
-
-func isRefused(err error) bool {
-	var dns *net.DNSError
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
 }
 
 // rowJSON decodes a Row token by token: lists are long. Amounts may be JSON numbers or strings, and stay exact.

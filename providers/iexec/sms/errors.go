@@ -1,13 +1,14 @@
 package sms
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"syscall"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/iexecform/iexecform/providers/retry"
 )
 
 // ExistsError means that the app has a secret already. Whether it is the wanted one nobody can tell.
@@ -23,6 +24,7 @@ type Error struct {
 	Host   string
 	Status int // HTTP status; 0: it could not be reached
 
+	after time.Duration // that the service asks to wait; 0: it doesn't say
 	cause error
 }
 
@@ -56,15 +58,10 @@ func (e *Error) advice() string {
 	return "this is not what a secret management service answers; check sms_url"
 }
 
-// isTransient tells that the same request may go through later. A refused connection is reported at once.
-func isTransient(err error) bool {
-	var e *Error
-	if !errors.As(err, &e) {
-		return false
-	}
+// transient tells that the same request may go well later.
+func (e *Error) transient() bool {
 	if e.Status == 0 {
-		var dns *net.DNSError
-		return !errors.Is(err, syscall.ECONNREFUSED) && !errors.As(err, &dns)
+		return retry.Network(e.cause)
 	}
-	return e.Status >= http.StatusInternalServerError || e.Status == http.StatusTooManyRequests
+	return retry.Status(e.Status)
 }

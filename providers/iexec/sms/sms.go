@@ -1,7 +1,7 @@
 // Package sms is a typed client of iExec's secret management service, for the secrets of app developers.
 //
 // Policy. An app has one secret, pushed once by its owner and never told again, so looking and pushing are all there is. A
-// look is repeated while the service says 5xx or drops the connection. A push whose outcome is unclear is repeated only
+// look is repeated as package retry says. A push whose outcome is unclear is repeated only
 // after a look has shown that there is still no secret: what is written once can't be written twice. Redirects are not
 // followed, secrets are sent over TLS only (loopback aside), and errors never quote an answer, which may quote the secret.
 package sms
@@ -17,11 +17,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/retry"
 	"github.com/iexecform/iexecform/providers/trace"
 )
 
@@ -32,7 +32,7 @@ const MaxSecret = 4096
 type Options struct {
 	Transport http.RoundTripper // nil: one of the client's own
 	Timeout   time.Duration     // of one request; 0: 30 s
-	RetryFor  time.Duration     // how long a failing request is repeated; 0: 30 s, negative: never
+	RetryFor  time.Duration     // how long a failing request is repeated; 0: 30 s, negative: never (see retry.Do)
 }
 
 // Signer signs for the app's owner. The service takes signatures of keys only, not those of contracts.
@@ -94,15 +94,15 @@ func (c *Client) Exists(ctx context.Context, app common.Address) (bool, error) {
 	op := "look for the secret of app " + app.Hex()
 	var there bool
 	err := c.retry(ctx, func() error {
-		status, err := c.send(ctx, op, http.MethodHead, app, "", "")
+		resp, err := c.send(ctx, op, http.MethodHead, app, "", "")
 		switch {
 		case err != nil:
 			return err
-		case status == http.StatusNoContent, status == http.StatusNotFound:
-			there = status == http.StatusNoContent
+		case resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusNotFound:
+			there = resp.StatusCode == http.StatusNoContent
 			return nil
 		}
-		return &Error{Op: op, Host: c.host, Status: status}
+		return c.failure(op, resp)
 	})
 	return there, err
 }
@@ -127,49 +127,44 @@ func (c *Client) Push(ctx context.Context, app common.Address, secret string, si
 				return err
 			}
 		}
-		status, err := c.send(ctx, op, http.MethodPost, app, secret, hexutil.Encode(sign))
+		resp, err := c.send(ctx, op, http.MethodPost, app, secret, hexutil.Encode(sign))
 		switch {
 		case err != nil:
 			unclear = true
 			return err
-		case status == http.StatusNoContent, status == http.StatusConflict && unclear:
+		case resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusConflict && unclear:
 			return nil
-		case status == http.StatusConflict:
+		case resp.StatusCode == http.StatusConflict:
 			return &ExistsError{App: app}
 		}
-		unclear = status >= http.StatusInternalServerError
-		return &Error{Op: op, Host: c.host, Status: status}
+		unclear = unclear || resp.StatusCode >= http.StatusInternalServerError
+		return c.failure(op, resp)
 	})
 }
 
-// retry repeats f while the service can't be reached or has a problem of its own.
+// retry repeats f while its error is an *Error that may not last.
 func (c *Client) retry(ctx context.Context, f func() error) error {
-	delay := &backoff.ExponentialBackOff{InitialInterval: 250 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 5 * time.Second}
-	opts := []backoff.RetryOption{backoff.WithBackOff(delay), backoff.WithMaxElapsedTime(c.opts.RetryFor), backoff.WithMaxTries(6)}
-	if c.opts.RetryFor < 0 {
-		opts = append(opts, backoff.WithMaxTries(1))
-	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+	return retry.Do(ctx, c.opts.RetryFor, func() error {
 		err := f()
-		if err != nil && !isTransient(err) {
-			err = backoff.Permanent(err)
+		var e *Error
+		if errors.As(err, &e) && e.transient() {
+			return retry.Again(err, e.after)
 		}
-		return struct{}{}, err
-	}, opts...)
-	var permanent *backoff.PermanentError
-	if errors.As(err, &permanent) {
-		return permanent.Err
-	}
-	return err
+		return err
+	})
 }
 
-// send performs one request and returns the status of the answer. The error is an *Error, or that of ctx.
-func (c *Client) send(ctx context.Context, op, method string, app common.Address, body, authorization string) (int, error) {
+func (c *Client) failure(op string, resp *http.Response) error {
+	return &Error{Op: op, Host: c.host, Status: resp.StatusCode, after: retry.After(resp.Header)}
+}
+
+// send performs one request and returns the answer, whose body nobody needs. The error is an *Error, or that of ctx.
+func (c *Client) send(ctx context.Context, op, method string, app common.Address, body, authorization string) (*http.Response, error) {
 	attempt, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(attempt, method, c.base+"/apps/"+app.Hex()+"/secrets", strings.NewReader(body))
 	if err != nil {
-		return 0, &Error{Op: op, Host: c.host, cause: errors.New("the request cannot be made")}
+		return nil, &Error{Op: op, Host: c.host, cause: errors.New("the request cannot be made")}
 	}
 	if authorization != "" {
 		req.Header.Set("Content-Type", "text/plain")
@@ -178,17 +173,13 @@ func (c *Client) send(ctx context.Context, op, method string, app common.Address
 	resp, err := c.http.Do(req)
 	switch {
 	case ctx.Err() != nil:
-		return 0, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	case err != nil:
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err // it repeats the URL
-		}
-		return 0, &Error{Op: op, Host: c.host, cause: err}
+		return nil, &Error{Op: op, Host: c.host, cause: retry.Cause(err)}
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16)) // so that the connection can be used again
 	_ = resp.Body.Close()
-	return resp.StatusCode, nil
+	return resp, nil
 }
 
 func isLoopback(host string) bool {
