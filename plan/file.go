@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
@@ -112,8 +114,11 @@ func Encode(p *Plan) (document []byte, digest string, err error) {
 	return out.Bytes(), digest, err
 }
 
-// Digest is the digest that the plan's file has.
+// Digest is the digest that the plan's file has; of a plan that was read, the one that it was read with.
 func Digest(p *Plan) (string, error) {
+	if p.digest != "" {
+		return p.digest, nil
+	}
 	body, err := encodePlan(p)
 	if err != nil {
 		return "", fmt.Errorf("encode plan: %w", err)
@@ -138,7 +143,7 @@ func Decode(document []byte) (*Plan, error) {
 
 func decodeFile(document []byte) (*Plan, error) {
 	var f file
-	if err := json.Unmarshal(document, &f); err != nil {
+	if err := jsonv2.Unmarshal(document, &f); err != nil {
 		return nil, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", err)
 	}
 	if f.Format != fileFormat {
@@ -147,22 +152,22 @@ func decodeFile(document []byte) (*Plan, error) {
 	if f.Version > fileVersion {
 		return nil, fmt.Errorf("the plan file has format version %d, written by iexecform %s; this program reads up to %d: use that iexecform, or plan again", f.Version, f.Tool, fileVersion)
 	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, f.Plan); err != nil {
+	compact := jsontext.Value(f.Plan)
+	if err := compact.Compact(); err != nil {
 		return nil, fmt.Errorf("read plan file: %w", err)
 	}
-	if got := digestOf(compact.Bytes()); got != f.Digest {
+	if got := digestOf(compact); got != f.Digest {
 		return nil, fmt.Errorf("the plan file was changed after it was made: its digest is %s, but its content has %s. Plan again", f.Digest, got)
 	}
 	var body filePlan
-	if err := json.Unmarshal(f.Plan, &body); err != nil {
+	if err := jsonv2.Unmarshal(compact, &body); err != nil {
 		return nil, fmt.Errorf("read plan file: %w", err)
 	}
 	p, err := body.plan()
 	if err != nil {
 		return nil, fmt.Errorf("read plan file: %w", err)
 	}
-	p.Tool = f.Tool
+	p.Tool, p.digest = f.Tool, f.Digest
 	return p, nil
 }
 
@@ -305,8 +310,9 @@ func (f filePlan) plan() (*Plan, error) {
 		Config: f.Config, Targets: f.Targets, Exclude: f.Exclude, LeftOut: f.LeftOut, Complete: f.Complete, Actions: f.Actions,
 		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves, Checks: f.Checks,
 	}
+	dec := newDecoder()
 	for name, v := range f.Variables {
-		value, err := v.decode(cty.NilType, cty.NilVal)
+		value, err := v.decode(dec, cty.NilType, cty.NilVal)
 		if err != nil {
 			return nil, fmt.Errorf("variable %s: %w", name, err)
 		}
@@ -343,13 +349,13 @@ func (f filePlan) plan() (*Plan, error) {
 			c.MovedFrom = *fc.MovedFrom
 		}
 		var err error
-		if c.Before, err = fc.Before.decode(typ, cty.NullVal(typ)); err != nil {
+		if c.Before, err = fc.Before.decode(dec, typ, cty.NullVal(typ)); err != nil {
 			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
 		}
-		if c.After, err = fc.After.decode(typ, cty.NullVal(typ)); err != nil {
+		if c.After, err = fc.After.decode(dec, typ, cty.NullVal(typ)); err != nil {
 			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
 		}
-		if c.Prior, err = fc.Prior.decode(typ, cty.NilVal); err != nil {
+		if c.Prior, err = fc.Prior.decode(dec, typ, cty.NilVal); err != nil {
 			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
 		}
 		p.Changes = append(p.Changes, c)
@@ -357,10 +363,10 @@ func (f filePlan) plan() (*Plan, error) {
 	for _, fo := range f.Outputs {
 		o := OutputChange{Name: fo.Name, Description: fo.Description, Sensitive: fo.Sensitive}
 		var err error
-		if o.Before, err = fo.Before.decode(cty.NilType, cty.NilVal); err != nil {
+		if o.Before, err = fo.Before.decode(dec, cty.NilType, cty.NilVal); err != nil {
 			return nil, fmt.Errorf("output %s: %w", fo.Name, err)
 		}
-		if o.After, err = fo.After.decode(cty.NilType, cty.NilVal); err != nil {
+		if o.After, err = fo.After.decode(dec, cty.NilType, cty.NilVal); err != nil {
 			return nil, fmt.Errorf("output %s: %w", fo.Name, err)
 		}
 		p.Outputs = append(p.Outputs, o)
@@ -394,38 +400,70 @@ func (f filePlan) plan() (*Plan, error) {
 	return p, nil
 }
 
-func (fv *fileValue) decode(typ cty.Type, absent cty.Value) (cty.Value, error) {
-	if fv == nil {
+// decode returns absent where there is no value. typ is the type of a value that doesn't tell it.
+func (fv *fileValue) decode(dec *decoder, typ cty.Type, absent cty.Value) (v cty.Value, err error) {
+	switch {
+	case fv == nil:
 		return absent, nil
-	}
-	if fv.Type != nil {
-		t, err := ctyjson.UnmarshalType(fv.Type)
-		if err != nil {
+	case fv.Type != nil: // may be any; the decoder reads those of objects in a state
+		if typ, err = ctyjson.UnmarshalType(fv.Type); err != nil {
 			return cty.NilVal, err
 		}
-		typ = t
-	}
-	if typ == cty.NilType {
+		v, err = ctyjson.Unmarshal(fv.Value, typ)
+	case typ == cty.NilType:
 		return cty.NilVal, errors.New("a value lacks its type")
+	default:
+		v, err = dec.decode(fv.Value, typ)
 	}
-	v, err := ctyjson.Unmarshal(fv.Value, typ)
 	if err != nil || len(fv.Unknown) == 0 {
 		return v, err
 	}
-	unknown := map[string]bool{}
-	for _, steps := range fv.Unknown {
-		unknown[pathKey(steps)] = true
-	}
-	return cty.Transform(v, func(path cty.Path, leaf cty.Value) (cty.Value, error) {
-		if unknown[pathKey(encodePath(path))] {
-			return cty.UnknownVal(leaf.Type()), nil
-		}
-		return leaf, nil
-	})
+	return withUnknown(v, fv.Unknown), nil
 }
 
-// pathKey tells paths apart.
-func pathKey(steps []any) string {
-	key, _ := json.Marshal(steps) // of strings and numbers: never fails
-	return string(key)
+// withUnknown is v with its parts at the paths unknown. Paths that lead nowhere change nothing.
+func withUnknown(v cty.Value, paths [][]any) cty.Value {
+	t := v.Type()
+	rest := map[any][][]any{} // below each part, what of it is unknown
+	for _, path := range paths {
+		if len(path) == 0 {
+			return cty.UnknownVal(t)
+		}
+		switch step := path[0].(type) {
+		case string, float64:
+			rest[step] = append(rest[step], path[1:])
+		}
+	}
+	if v.IsNull() {
+		return v
+	}
+	switch {
+	case t.IsObjectType(), t.IsMapType():
+		parts := v.AsValueMap()
+		for name, part := range parts {
+			if below := rest[name]; below != nil {
+				parts[name] = withUnknown(part, below)
+			}
+		}
+		if t.IsObjectType() {
+			return cty.ObjectVal(parts)
+		}
+		if len(parts) > 0 {
+			return cty.MapVal(parts)
+		}
+	case t.IsListType(), t.IsTupleType():
+		parts := v.AsValueSlice()
+		for n, part := range parts {
+			if below := rest[float64(n)]; below != nil {
+				parts[n] = withUnknown(part, below)
+			}
+		}
+		if t.IsTupleType() {
+			return cty.TupleVal(parts)
+		}
+		if len(parts) > 0 {
+			return cty.ListVal(parts)
+		}
+	}
+	return v
 }

@@ -51,6 +51,8 @@ type Plan struct {
 	Expect    []Expectation        // what is taken for granted besides what the actions expect
 	Checks    []config.CheckResult // what the conditions of the configuration came to, sorted by kind and name
 	Pending   []string             // what an interrupted run left unsettled, in words
+
+	digest string // of the file that it was read from; "" for a plan that was made
 }
 
 // Provider is a provider configuration that the plan's actions use.

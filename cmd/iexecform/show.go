@@ -1,13 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
@@ -71,14 +73,11 @@ func (a *app) showFile(name string, asJSON bool) error {
 	if err != nil {
 		return fmt.Errorf("show: %w", err)
 	}
-	var kind struct {
-		Format string `json:"format"`
-		Serial *uint64
-	}
-	if err := json.Unmarshal(b, &kind); err != nil {
+	isState, err := looksLikeState(b)
+	if err != nil {
 		return fmt.Errorf("%s is neither a plan nor a state: %w. Plans are made by `iexecform plan --out FILE`", name, err)
 	}
-	if kind.Format == "" && kind.Serial != nil {
+	if isState {
 		s, err := state.Decode(b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -93,6 +92,30 @@ func (a *app) showFile(name string, asJSON bool) error {
 		return a.json().Plan(p)
 	}
 	return a.human().Plan(p)
+}
+
+// looksLikeState tells states from plans, and reads no more of a file than it must: states have a serial at top level, plans
+// a format. The error says why the file is not JSON.
+func looksLikeState(b []byte) (bool, error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(b))
+	if t, err := d.ReadToken(); err != nil || t.Kind() != '{' {
+		return false, cmp.Or(err, errors.New("it is not a JSON object"))
+	}
+	for {
+		name, err := d.ReadToken()
+		if err != nil || name.Kind() == '}' {
+			return false, err
+		}
+		switch name.String() {
+		case "serial":
+			return true, nil
+		case "format":
+			return false, nil
+		}
+		if err := d.SkipValue(); err != nil {
+			return false, err
+		}
+	}
 }
 
 func (a *app) printState(s *state.Snapshot, asJSON bool) error {

@@ -231,9 +231,8 @@ func chains(p *plan.Plan) []map[string]any {
 		}
 		chain := map[string]any{"provider": v.Addr.String()}
 		for name, fact := range v.Network {
-			chain[name] = fact
-			if number := json.Number(fact); name == "chain_id" {
-				chain[name] = number
+			if chain[name] = fact; name == "chain_id" {
+				chain[name] = json.RawMessage(fact)
 			}
 		}
 		list = append(list, chain)

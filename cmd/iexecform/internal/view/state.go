@@ -158,7 +158,7 @@ func index(k addr.Key) any {
 		return nil
 	}
 	if k.IsInt() {
-		return json.Number(strings.Trim(k.String(), "[]"))
+		return json.RawMessage(strings.Trim(k.String(), "[]"))
 	}
 	return k.Value().AsString()
 }
