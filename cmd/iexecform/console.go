@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,12 +107,15 @@ func (a *app) openConsole(ctx context.Context, o consoleOptions) (c *console, do
 	if err != nil {
 		return nil, nil, err
 	}
-	loaded, err := a.load(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
+	var loaded *state.Loaded
+	stateErr := make(chan error, 1) // the state is read while the configuration is
+	go func() {
+		var err error
+		loaded, err = a.load(ctx)
+		stateErr <- err
+	}()
 	cfg, _, err := a.loadConfig()
-	if err != nil {
+	if err = cmp.Or(err, <-stateErr); err != nil {
 		return nil, nil, err
 	}
 	inputs, diags := cfg.Inputs(config.InputSources{Environ: a.env, Args: o.args, Partial: true})
