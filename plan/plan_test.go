@@ -22,6 +22,7 @@ import (
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/fake"
+	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/statetest"
 )
 
@@ -191,9 +192,13 @@ func (s *script) prior(t testing.TB, text string) {
 	if err != nil || len(result.Errors) > 0 {
 		t.Fatalf("apply of prior: %v, %v", err, result)
 	}
-	snapshot, journal := s.store.Raw()
-	lineage := `"lineage": "` + result.Snapshot.Lineage + `"`
-	s.store.Set(bytes.Replace(snapshot, []byte(lineage), []byte(`"lineage": "test"`), 1), journal)
+	result.Snapshot.Lineage = "test"
+	snapshot, err := state.Encode(result.Snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, journal := s.store.Raw()
+	s.store.Set(snapshot, journal)
 }
 
 func (s *script) current(t testing.TB) {

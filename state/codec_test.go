@@ -45,7 +45,7 @@ func TestEncryptedSnapshot(t *testing.T) {
 		t.Errorf("in the clear:\n%s", b)
 	}
 	e, err := state.DecodeEnvelope(b)
-	if want := (state.Envelope{Version: 1, Tool: "0.1", Lineage: "l", Serial: 3, Encrypted: true}); err != nil || e != want {
+	if want := (state.Envelope{Version: state.Version, Tool: "0.1", Lineage: "l", Serial: 3, Encrypted: true}); err != nil || e != want {
 		t.Errorf("envelope %+v, %v", e, err)
 	}
 	decoded, err := codec.Decode(b)
@@ -113,7 +113,7 @@ func encryptedJournal(t *testing.T, codec *state.Codec, records []state.Record) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		j.Whole += len(line)
+		j.Appended(line)
 		text = append(text, line...)
 	}
 	return text
@@ -134,14 +134,14 @@ func TestEncryptedJournal(t *testing.T) {
 	if diff := cmp.Diff(records, read.Records, cmpopts.EquateEmpty(), cmpopts.EquateComparable(addr.Instance{})); diff != "" {
 		t.Error(diff)
 	}
-	if read.Whole != len(text) {
-		t.Errorf("%d of %d bytes are whole", read.Whole, len(text))
+	if read.Whole() != len(text) {
+		t.Errorf("%d of %d bytes are whole", read.Whole(), len(text))
 	}
 	// Torn anywhere in the last line, it is the journal without that line.
 	lines := strings.SplitAfter(string(text), "\n")
 	last := len(text) - len(lines[len(lines)-2])
 	for n := last; n < len(text); n++ {
-		if read, err := codec.DecodeJournal(text[:n]); err != nil || read.Whole != last {
+		if read, err := codec.DecodeJournal(text[:n]); err != nil || read.Whole() != last {
 			t.Fatalf("cut at byte %d: %v", n, err)
 		}
 	}

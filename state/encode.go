@@ -2,14 +2,19 @@ package state
 
 // The encoding is made for git: JSON indented by two spaces, one attribute a line at every depth, the envelope in the
 // order of Snapshot's fields, every other key sorted, numbers as they were written (never through a float), and a
-// newline at the end. What can't be read with certainty is refused: unknown fields, duplicate keys, newer versions.
+// newline at the end. What can't be read with certainty is refused: unknown fields, duplicate keys, newer versions, and
+// a text whose digest doesn't fit. The digest is that of the canonical form without the digest's own line, so other white
+// space (git's line ends) does no harm, but a merge of two states by hand or by git is noticed. Format 1 had no digest.
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -25,28 +30,50 @@ func Encode(s *Snapshot) ([]byte, error) {
 	}
 	out := *s
 	out.Version = Version
-	b, err := jsonv2.Marshal(&out,
+	b, err := canonical(&out)
+	if err != nil {
+		return nil, fmt.Errorf("encode state: %w", err)
+	}
+	at := bytes.Index(b, []byte("\n  \"serial\": ")) // a field of the envelope: text has no bare line end
+	return slices.Concat(b[:at], digestLine(digestOf(b)), b[at:]), nil
+}
+
+// canonical is the text of a snapshot without its digest.
+func canonical(s *Snapshot) ([]byte, error) {
+	b, err := jsonv2.Marshal(s,
 		jsonv2.Deterministic(true),
 		jsontext.ReorderRawObjects(true),
 		jsontext.Multiline(true),
 		jsontext.WithIndent("  "))
-	if err != nil {
-		return nil, fmt.Errorf("encode state: %w", err)
-	}
-	return append(b, '\n'), nil
+	return append(b, '\n'), err
 }
 
+func digestOf(text ...[]byte) string {
+	h := sha256.New()
+	for _, b := range text {
+		h.Write(b)
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+func digestLine(digest string) []byte { return []byte("\n  \"digest\": \"" + digest + "\",") }
+
 // Decode reads what Encode wrote. The attributes of the result lie in b, which must not be changed afterwards, and have its
-// white space. Errors are a *NewerError or a *DamagedError.
+// white space. Errors are a *NewerError, a *DamagedError or an *EditedError; with the last, and only with it, comes what
+// was read.
 func Decode(b []byte) (*Snapshot, error) {
 	if _, err := DecodeEnvelope(b); err != nil {
 		return nil, err
 	}
-	s := new(Snapshot)
+	var document struct {
+		Snapshot
+		Digest string `json:"digest"`
+	}
 	objects := jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(objectReader(b)))
-	if err := jsonv2.Unmarshal(b, s, jsonv2.RejectUnknownMembers(true), objects); err != nil {
+	if err := jsonv2.Unmarshal(b, &document, jsonv2.RejectUnknownMembers(true), objects); err != nil {
 		return nil, damaged(b, err)
 	}
+	s := &document.Snapshot
 	for a, o := range s.Resources {
 		if o == nil || !isObject(o.Attributes) {
 			return nil, damagedAt(b, max(0, bytes.Index(b, []byte(a.String()))), fmt.Errorf("attributes of %s are not a JSON object", a))
@@ -58,7 +85,25 @@ func Decode(b []byte) (*Snapshot, error) {
 		}
 		s.Outputs[name] = o
 	}
-	return s, nil
+	return s, checkDigest(b, s, document.Digest)
+}
+
+// checkDigest returns an *EditedError when the digest isn't that of the snapshot s, which was read from b.
+func checkDigest(b []byte, s *Snapshot, digest string) error {
+	if digest == "" && s.Version < 2 {
+		return nil
+	}
+	if before, after, ok := bytes.Cut(b, digestLine(digest)); ok && digestOf(before, after) == digest {
+		return nil
+	}
+	text, err := canonical(s)
+	if err != nil {
+		return damaged(b, err)
+	}
+	if got := digestOf(text); got != digest {
+		return &EditedError{Digest: digest, Content: got}
+	}
+	return nil
 }
 
 // objectReader reads the objects of an encoded snapshot without copying their attributes, which are most of it.
@@ -188,5 +233,11 @@ func damaged(b []byte, err error) error {
 }
 
 func damagedAt(b []byte, offset int, err error) error {
-	return &DamagedError{Offset: offset, Line: 1 + bytes.Count(b[:min(offset, len(b))], []byte("\n")), Err: err}
+	before, after := b[:min(offset, len(b))], b[min(offset, len(b)):]
+	for _, marker := range []string{"<<<<<<<", "=======", ">>>>>>>"} {
+		if bytes.HasPrefix(after, []byte(marker)) {
+			err = errors.New("git has left a merge conflict here: take one side as it is, with `git checkout --ours` or `--theirs`")
+		}
+	}
+	return &DamagedError{Offset: offset, Line: 1 + bytes.Count(before, []byte("\n")), Err: err}
 }

@@ -42,9 +42,10 @@ func sample(t testing.TB) *state.Snapshot {
 }
 
 const sampleText = `{
-  "version": 1,
+  "version": 2,
   "iexecform_version": "0.1.0",
   "lineage": "5f3c",
+  "digest": "sha256:f2d823b2a16ccd0b82d55e8ec44c8aea1993e838c974f331302160fae673c861",
   "serial": 7,
   "networks": {
     "iexec": {
@@ -135,10 +136,10 @@ func TestEncodeRefusesNonObjects(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":             {"", "damaged at byte 0, line 1: it is empty"},
-		"truncated":         {sampleText[:200], "damaged at byte 200, line 13: it ends too early"},
+		"truncated":         {sampleText[:300], "damaged at byte 300, line 15: it ends too early"},
 		"truncated early":   {sampleText[:10], "damaged at byte 10, line 2: it ends too early"},
-		"not JSON":          {"<<<<<<< HEAD\n" + sampleText, "damaged at byte 0"},
-		"conflict":          {strings.Replace(sampleText, "  \"serial\": 7,", "<<<<<<< HEAD\n  \"serial\": 7,", 1), "damaged at byte 71, line 5: invalid character '<'"},
+		"not JSON":          {"<<<<<<< HEAD\n" + sampleText, "damaged at byte 0, line 1: git has left"},
+		"conflict":          {strings.Replace(sampleText, "  \"serial\": 7,", "<<<<<<< HEAD\n  \"serial\": 7,", 1), "line 6: git has left a merge conflict here"},
 		"other JSON":        {`[]`, "not a JSON object"},
 		"trailing":          {sampleText + "{}", "damaged at byte"},
 		"no version":        {`{"serial":3}`, `no "version"`},
@@ -174,17 +175,61 @@ func TestDecodeRefusesEveryPrefix(t *testing.T) {
 	}
 }
 
+// A state that isn't what was written is noticed, whatever was changed; other white space and another order change nothing.
+func TestDecodeNoticesEdits(t *testing.T) {
+	replace := func(old, by string) string { return strings.Replace(sampleText, old, by, 1) }
+	digest := sampleText[strings.Index(sampleText, `  "digest"`):strings.Index(sampleText, `  "serial"`)]
+	for name, text := range map[string]string{
+		"a digit":      replace("123456789012345678901234567890", "123456789012345678901234567891"),
+		"a serial":     replace(`"serial": 7`, `"serial": 8`),
+		"a program":    replace("0.1.0", "0.1.1"),
+		"a name":       replace("iexec_app.a", "iexec_app.b"),
+		"a flag":       replace(`"prevent_destroy": true`, `"prevent_destroy": false`),
+		"an element":   replace(`"tag": []`, `"tag": [1]`),
+		"the digest":   replace(`"sha256:`, `"sha256:0`),
+		"no digest":    replace(digest, ""),
+		"other format": replace(`"version": 2`, `"version": 1`),
+	} {
+		s, err := state.Decode([]byte(text))
+		var edited *state.EditedError
+		if !errors.As(err, &edited) || s == nil || !strings.Contains(err.Error(), "state push --force") {
+			t.Errorf("%s: got %v, want an EditedError and what was read", name, err)
+		}
+	}
+	for name, text := range map[string]string{
+		"line ends":   strings.ReplaceAll(sampleText, "\n", "\r\n"),
+		"compact":     strings.NewReplacer("\n", "", "  ", "").Replace(sampleText),
+		"order":       strings.TrimSuffix(replace(digest, ""), "\n}\n") + ",\n" + strings.TrimSuffix(digest, ",\n") + "\n}\n",
+		"no line end": strings.TrimSuffix(sampleText, "\n"),
+	} {
+		if s, err := state.Decode([]byte(text)); err != nil || string(encode(t, s)) != sampleText {
+			t.Errorf("%s: %v, want the state as it was written", name, err)
+		}
+	}
+}
+
+// States of format 1, which had no digest, are read, and written in today's format.
+func TestDecodeFormat1(t *testing.T) {
+	s, err := state.Decode([]byte(`{"version":1,"iexecform_version":"0.1.0","lineage":"l","serial":3,"resources":{"a_b.c":{"attributes":{"x":1}}}}`))
+	if err != nil || s.Serial != 3 || len(s.Resources) != 1 {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+	if s, err = state.Decode(encode(t, s)); err != nil || s.Version != state.Version {
+		t.Fatalf("got %+v, %v", s, err)
+	}
+}
+
 func TestDecodeRefusesNewerVersion(t *testing.T) {
 	for _, text := range []string{
-		`{"version":2,"iexecform_version":"3.1.0","resources":[1]}`,
-		`{"anything":{"a":[]},"iexecform_version":"3.1.0","version":2}`,
+		`{"version":3,"iexecform_version":"3.1.0","resources":[1]}`,
+		`{"anything":{"a":[]},"iexecform_version":"3.1.0","version":3}`,
 	} {
 		_, err := state.Decode([]byte(text))
 		var newer *state.NewerError
-		if !errors.As(err, &newer) || newer.Version != 2 || newer.Tool != "3.1.0" {
-			t.Fatalf("got %v, want a NewerError for version 2 of 3.1.0", err)
+		if !errors.As(err, &newer) || newer.Version != 3 || newer.Tool != "3.1.0" {
+			t.Fatalf("got %v, want a NewerError for version 3 of 3.1.0", err)
 		}
-		if want := "format version 2, written by iexecform 3.1.0"; !strings.Contains(err.Error(), want) {
+		if want := "format version 3, written by iexecform 3.1.0"; !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, want %q in it", err, want)
 		}
 	}

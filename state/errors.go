@@ -33,6 +33,20 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
+// EditedError is returned for a state that can be read, but isn't what iexecform wrote.
+type EditedError struct {
+	Digest, Content string // the digest that is written in it, or "", and that of its content
+}
+
+func (e *EditedError) Error() string {
+	digest := "it has no digest"
+	if e.Digest != "" {
+		digest = "its digest is " + e.Digest
+	}
+	return fmt.Sprintf("the state was edited, merged or damaged after iexecform wrote it: %s, and its content has %s; restore it "+
+		"from git or a backup, or, if it is meant to be as it is, take it over with `iexecform state push --force FILE`", digest, e.Content)
+}
+
 // ConflictError is returned by Store.Append and Store.Compact when somebody else has written since this client read or
 // wrote.
 type ConflictError struct {

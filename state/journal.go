@@ -1,7 +1,10 @@
 package state
 
 // A journal as text: JSON lines, the first of which is the header. Rules, which hold for every store that keeps one:
-//   - A last line that isn't whole (no newline, or not JSON) was never acknowledged: it is ignored.
+//   - Each line in the clear ends with a sum over itself and the sum of the line before, so that lines that were changed,
+//     lost, repeated or put elsewhere are noticed, as those of an encrypted journal are. Format 1 had no sums.
+//   - A last line that isn't whole (no newline, or its sum doesn't fit) is taken for one whose write was interrupted, so
+//     that it was never acknowledged: it is left out, and the journal is torn.
 //   - Any other line that can't be read is damage: an error, with the line's number.
 //   - A journal continues one snapshot, named by the header. One that continues an older snapshot was left behind by a
 //     crash between writing the snapshot and starting a new journal: its results are in the snapshot; its unsettled
@@ -12,14 +15,18 @@ package state
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 )
 
-// JournalVersion is the version of the journal format that this program writes.
-const JournalVersion = 1
+// JournalVersion is the version of the journal format that this program writes. Older ones are read, and continued as they
+// are.
+const JournalVersion = 2
 
 // Header is a journal's first line: the snapshot that it continues. Lineage is "" when there was none.
 type Header struct {
@@ -34,9 +41,55 @@ type Header struct {
 type Journal struct {
 	Header  Header
 	Records []Record
-	Whole   int // bytes that hold the header and the records; what follows was torn. Who appends adds what was appended
+	Torn    bool // what follows can't be read
 
-	seal *seal // nil: in the clear
+	whole int
+	seal  *seal // nil: in the clear
+	sum   sum   // of the last whole line, in the clear
+}
+
+// Whole is how many bytes hold the header and the records; what follows was torn.
+func (j *Journal) Whole() int { return j.whole }
+
+// Appended tells that lines that Encode has made are stored. Lines that could not be stored may be in part: the journal must
+// be read again.
+func (j *Journal) Appended(lines []byte) {
+	j.whole += len(lines)
+	if j.sums() && len(lines) > 0 {
+		j.sum = sumOf(lines)
+	}
+}
+
+// sums reports whether lines have sums.
+func (j *Journal) sums() bool { return j.Header.Version > 1 && j.Header.Key == "" }
+
+// sum is the sum at the end of a line, over all lines up to there; "" before the first. It is against accidents: who can
+// write the journal can write sums too.
+type sum string
+
+const sumLength = 16
+
+// next is the sum of a line, up to its last member, that follows one with the sum s.
+func (s sum) next(line []byte) sum {
+	h := sha256.New()
+	h.Write([]byte(s))
+	h.Write(line)
+	return sum(hex.EncodeToString(h.Sum(nil))[:sumLength])
+}
+
+// member ends a line.
+func (s sum) member() string { return `,"sum":"` + string(s) + "\"}\n" }
+
+// sumOf is the sum of the last of lines, which end with sums.
+func sumOf(lines []byte) sum {
+	at := len(lines) - len("\"}\n")
+	return sum(lines[at-sumLength : at])
+}
+
+// appendSum ends the last line with a sum: the one that begins at start and follows a line with the sum after.
+func appendSum(b []byte, start int, after sum) []byte {
+	b = b[:len(b)-len("}\n")] // of an object with members
+	return append(b, after.next(b[start:]).member()...)
 }
 
 // BeginJournal makes a journal that continues a snapshot and holds nothing but notes. It is as if it had been read from the
@@ -53,35 +106,37 @@ func (c *Codec) BeginJournal(lineage string, serial uint64, notes []Note) (j *Jo
 	if text, err = appendLine(nil, j.Header); err != nil {
 		return nil, nil, err
 	}
+	if j.sums() {
+		text = appendSum(text, 0, "")
+	}
 	if key != nil {
 		if j.seal, err = newSeal(key, text[:len(text)-1]); err != nil {
 			return nil, nil, err
 		}
 	}
-	j.Whole = len(text)
+	j.Appended(text)
 	lines, err := j.Encode(j.Records)
-	j.Whole += len(lines)
+	j.Appended(lines)
 	return j, append(text, lines...), err
 }
 
-// Encode writes records as lines that follow those of the journal.
-func (j *Journal) Encode(records []Record) ([]byte, error) {
-	lines, err := encodeRecords(records)
-	if err != nil || j.seal == nil || len(lines) == 0 {
-		return lines, err
-	}
-	return j.seal.line(lines, j.Whole)
-}
-
-func encodeRecords(records []Record) ([]byte, error) {
-	var b []byte
+// Encode writes records as lines that follow those of the journal. Appended must be told when they are stored.
+func (j *Journal) Encode(records []Record) (lines []byte, err error) {
+	after := j.sum
 	for _, r := range records {
-		var err error
-		if b, err = appendLine(b, r); err != nil {
+		start := len(lines)
+		if lines, err = appendLine(lines, r); err != nil {
 			return nil, err
 		}
+		if j.sums() {
+			lines = appendSum(lines, start, after)
+			after = sumOf(lines)
+		}
 	}
-	return b, nil
+	if j.seal == nil || len(lines) == 0 {
+		return lines, nil
+	}
+	return j.seal.line(lines, j.whole)
 }
 
 func appendLine(b []byte, v any) ([]byte, error) {
@@ -96,8 +151,8 @@ func appendLine(b []byte, v any) ([]byte, error) {
 // a *NewerError, a *NotEncryptedError, an *EncryptedError, or one of the Cipher.
 func (c *Codec) DecodeJournal(b []byte) (*Journal, error) {
 	j := new(Journal)
-	for number := 1; j.Whole < len(b); number++ {
-		line, rest, whole := bytes.Cut(b[j.Whole:], []byte("\n"))
+	for number := 1; j.whole < len(b); number++ {
+		line, rest, whole := bytes.Cut(b[j.whole:], []byte("\n"))
 		if !whole {
 			break
 		}
@@ -122,25 +177,44 @@ func (c *Codec) DecodeJournal(b []byte) (*Journal, error) {
 				return nil, err
 			}
 		}
-		j.Whole += len(line) + 1
+		j.whole += len(line) + 1
 	}
-	if j.Whole == 0 {
+	if j.whole == 0 {
 		return nil, nil
 	}
+	j.Torn = j.whole < len(b)
 	return j, nil
 }
 
 func (j *Journal) header(line []byte) error {
 	// Of a newer version nothing but the version can be relied on.
-	if err := jsonv2.Unmarshal(line, &j.Header); err != nil {
+	var h struct {
+		Header
+		Sum sum `json:"sum"`
+	}
+	if err := jsonv2.Unmarshal(line, &h); err != nil {
 		return err
 	}
-	switch v := j.Header.Version; {
+	switch v := h.Version; {
 	case v > JournalVersion:
 		return &NewerError{What: "journal", Version: v, Known: JournalVersion}
 	case v < 1:
 		return errors.New(`no "version" of 1 or more`)
 	}
+	j.Header = h.Header
+	return j.checkSum(line, h.Sum)
+}
+
+// checkSum checks the sum of the next line, and takes it over.
+func (j *Journal) checkSum(line []byte, s sum) error {
+	if s == "" && !j.sums() {
+		return nil
+	}
+	text, ok := bytes.CutSuffix(line, []byte(strings.TrimSuffix(s.member(), "\n")))
+	if !ok || j.sum.next(text) != s {
+		return errors.New("its sum doesn't fit: it, or the line before it, was changed, lost, repeated or put elsewhere")
+	}
+	j.sum = s
 	return nil
 }
 
@@ -161,12 +235,12 @@ func (j *Journal) line(line []byte) error {
 	if j.seal == nil {
 		return j.record(line)
 	}
-	lines, err := j.seal.open(line, j.Whole)
+	lines, err := j.seal.open(line, j.whole)
 	if err != nil {
 		return err
 	}
 	for l := range bytes.Lines(lines) {
-		if err := j.record(l); err != nil {
+		if err := j.record(bytes.TrimSuffix(l, []byte("\n"))); err != nil {
 			return err
 		}
 	}
@@ -174,14 +248,20 @@ func (j *Journal) line(line []byte) error {
 }
 
 func (j *Journal) record(line []byte) error {
-	var r Record
+	var r struct {
+		Record
+		Sum sum `json:"sum"`
+	}
 	if err := jsonv2.Unmarshal(line, &r, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return err
 	}
 	if r.Type == "" {
 		return errors.New("no type")
 	}
-	j.Records = append(j.Records, r)
+	if err := j.checkSum(line, r.Sum); err != nil {
+		return err
+	}
+	j.Records = append(j.Records, r.Record)
 	return nil
 }
 
@@ -211,7 +291,8 @@ func Resume(stored *Snapshot, j *Journal) (*Loaded, error) {
 	if at := (*RecordError)(nil); errors.As(err, &at) {
 		return nil, fmt.Errorf("the journal is damaged at line %d: %w", at.Index+2, err)
 	}
-	return loaded, err
+	loaded.Torn = j.Torn
+	return loaded, nil
 }
 
 func notesOnly(records []Record) []Record {

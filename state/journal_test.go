@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,9 +60,52 @@ func TestDecodeJournalCutAnywhere(t *testing.T) {
 		if diff := cmp.Diff(records[:lines-1], j.Records, cmpopts.EquateEmpty(), cmpopts.EquateComparable(addr.Instance{})); diff != "" {
 			t.Fatalf("cut at byte %d -want +got:\n%s", n, diff)
 		}
-		if want := strings.LastIndexByte(string(text[:n]), '\n') + 1; j.Whole != want {
-			t.Fatalf("cut at byte %d: %d bytes are whole, want %d", n, j.Whole, want)
+		if torn := text[n-1] != '\n'; j.Torn != torn {
+			t.Fatalf("cut at byte %d: torn is %t", n, j.Torn)
 		}
+		if want := strings.LastIndexByte(string(text[:n]), '\n') + 1; j.Whole() != want {
+			t.Fatalf("cut at byte %d: %d bytes are whole, want %d", n, j.Whole(), want)
+		}
+	}
+}
+
+// Whatever happens to lines other than the last is noticed.
+func TestDecodeJournalChangedLines(t *testing.T) {
+	lines := strings.SplitAfter(strings.TrimSuffix(string(journalText(t, journalSample(t))), "\n"), "\n")
+	lines[len(lines)-1] += "\n"
+	for name, changed := range map[string][]string{
+		"a digit":      slices.Concat(lines[:3], []string{strings.Replace(lines[3], "789", "788", 1)}, lines[4:]),
+		"white space":  slices.Concat(lines[:3], []string{" " + lines[3]}, lines[4:]),
+		"lost":         slices.Concat(lines[:3], lines[4:]),
+		"repeated":     slices.Concat(lines[:4], lines[3:]),
+		"swapped":      slices.Concat(lines[:3], []string{lines[4], lines[3]}, lines[5:]),
+		"without sum":  slices.Concat(lines[:3], []string{lines[3][:strings.LastIndex(lines[3], ",")] + "}\n"}, lines[4:]),
+		"other header": slices.Concat([]string{strings.Replace(lines[0], `"serial":3`, `"serial":2`, 1)}, lines[1:]),
+		"older header": slices.Concat([]string{strings.Replace(lines[0], `"version":2`, `"version":1`, 1)}, lines[1:]),
+	} {
+		if _, err := codec.DecodeJournal([]byte(strings.Join(changed, ""))); err == nil || !strings.Contains(err.Error(), "its sum doesn't fit") {
+			t.Errorf("%s: got %v, want an error about a sum", name, err)
+		}
+	}
+	for cut := range len(lines) { // a last line that doesn't fit is a torn one
+		j, err := codec.DecodeJournal([]byte(strings.Join(lines[:cut], "") + strings.Replace(lines[cut], `"sum":"`, `"sum":"x`, 1)))
+		if cut == 0 {
+			if err != nil || j != nil {
+				t.Errorf("header: got %+v, %v; want none", j, err)
+			}
+			continue
+		}
+		if err != nil || !j.Torn || len(j.Records) != cut-1 {
+			t.Errorf("line %d: got %+v, %v; want the lines before it, torn", cut+1, j, err)
+		}
+	}
+}
+
+// Journals of format 1, whose lines have no sums, are read.
+func TestDecodeJournalOfFormat1(t *testing.T) {
+	j, err := codec.DecodeJournal([]byte("{\"version\":1,\"lineage\":\"l\",\"serial\":3}\n{\"type\":\"note\",\"key\":\"k\",\"data\":1}\n"))
+	if err != nil || j.Torn || len(j.Records) != 1 || j.Header != (state.Header{Version: 1, Lineage: "l", Serial: 3}) {
+		t.Fatalf("got %+v, %v", j, err)
 	}
 }
 
@@ -75,16 +119,21 @@ func FuzzDecodeJournal(f *testing.F) {
 		if err != nil || j == nil {
 			return
 		}
-		if j.Whole > len(b) {
-			t.Fatalf("%d of %d bytes are whole", j.Whole, len(b))
+		if j.Whole() > len(b) {
+			t.Fatalf("%d of %d bytes are whole", j.Whole(), len(b))
 		}
-		lines, err := j.Encode(j.Records)
+		begun, written, err := codec.BeginJournal(j.Header.Lineage, j.Header.Serial, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := codec.DecodeJournal(append([]byte("{\"version\":1}\n"), lines...))
-		if err != nil || len(again.Records) != len(j.Records) {
-			t.Fatalf("what Encode wrote can't be read: %v\n%s", err, lines)
+		lines, err := begun.Encode(j.Records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written = append(written, lines...)
+		again, err := codec.DecodeJournal(written)
+		if err != nil || again.Torn || len(again.Records) != len(j.Records) {
+			t.Fatalf("what Encode wrote can't be read: %v\n%s", err, written)
 		}
 		loaded, err := state.Resume(nil, j)
 		if err != nil {

@@ -14,8 +14,9 @@ import (
 	"github.com/iexecform/iexecform/config/addr"
 )
 
-// Version is the version of the snapshot format that this program writes.
-const Version = 1
+// Version is the version of the snapshot format that this program writes. Older ones are read, and replaced by the next
+// write. 2 has a digest.
+const Version = 2
 
 // Snapshot is the whole state at the end of a run.
 type Snapshot struct {
@@ -95,6 +96,7 @@ type Loaded struct {
 	Snapshot *Snapshot // folded with the journal; never nil; its Serial is that of the snapshot that the journal continues
 	Pending  []Note    // unsettled notes, oldest first
 	Open     []Record  // intents of the last run without Done, Failed or Forget, oldest first: what it was doing when it died
+	Torn     bool      // the journal ends in what can't be read, which was left out: see DecodeJournal
 	Records  int       // journal records folded in, but for notes: not 0 when a run died and the fold has not been written yet
 }
 
@@ -128,7 +130,8 @@ type Unlocker interface {
 // respected prevents, Append and Compact return a *ConflictError and write nothing. A client whose lock is lost gets a
 // *LostLockError.
 type Store interface {
-	// Load reads the snapshot and folds the journal into it. Nothing stored is an empty Snapshot, not an error.
+	// Load reads the snapshot and folds the journal into it. Nothing stored is an empty Snapshot, not an error. With an
+	// *EditedError comes what was read, for those who take it over.
 	Load(ctx context.Context) (*Loaded, error)
 	// Append adds records to the journal and returns when they are on disk.
 	Append(ctx context.Context, records ...Record) error

@@ -243,6 +243,9 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	if err := v.Plan(p, true); err != nil {
 		return err
 	}
+	if err := v.Diagnostics(repaired(loaded), nil); err != nil {
+		return err
+	}
 	source, err := a.planSource(ctx, p, o.inputFlags)
 	if err != nil {
 		return err
@@ -262,7 +265,7 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 // perform applies the plan, unless there is nothing at all to do, and shows what came of it.
 func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store state.Store, options apply.Options) error {
 	outcome := &view.Outcome{Plan: options.Plan, Result: &apply.Result{Snapshot: options.State.Snapshot}}
-	if !options.Plan.Empty() || options.State.Records > 0 {
+	if !options.Plan.Empty() || options.State.Records > 0 || options.State.Torn {
 		if _, err := a.backUp(options.State.Snapshot, o.backupFlag, false); err != nil {
 			return err
 		}

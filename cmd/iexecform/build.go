@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
@@ -117,7 +118,9 @@ func (b *built) loadState(ctx context.Context, a *app, operation string, o lockF
 	if b.unlock, err = a.lock(ctx, b.store, operation, o); err != nil {
 		return err
 	}
-	b.state, err = b.store.Load(ctx)
+	if b.state, err = b.store.Load(ctx); err == nil {
+		b.diags = repaired(b.state)
+	}
 	return err
 }
 
@@ -173,7 +176,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Exclude: exclude, Replace: replace, Acknowledge: o.ack,
 		Parallelism: o.parallelism, Imports: o.imports,
 	})
-	b.diags = append(diags, more...)
+	b.diags = slices.Concat(b.diags, diags, more)
 	if ctx.Err() != nil {
 		b.close()
 		return nil, errors.New("interrupted while planning. Nothing was changed")

@@ -158,6 +158,9 @@ func (a *app) changeState(ctx context.Context, operation string, o changeOptions
 	if err != nil {
 		return err
 	}
+	if err := a.human().Diagnostics(repaired(loaded), nil); err != nil {
+		return err
+	}
 	s := *loaded.Snapshot
 	s.Resources = maps.Clone(s.Resources)
 	done, err := change(&s)
@@ -225,7 +228,7 @@ func (a *app) statePushCommand() *cobra.Command {
 		},
 	}
 	a.addChange(cmd, &o, "")
-	cmd.Flags().BoolVar(&force, "force", false, "push a state of another lineage, or an older one, too")
+	cmd.Flags().BoolVar(&force, "force", false, "push a state of another lineage, an older one, or one that was edited by hand, too, whatever is stored")
 	return cmd
 }
 
@@ -235,7 +238,7 @@ func (a *app) statePush(ctx context.Context, name string, o changeOptions, force
 		return err
 	}
 	pushed, err := state.Decode(b)
-	if err != nil {
+	if err != nil && (!force || pushed == nil) {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	store, err := a.store()
@@ -248,7 +251,11 @@ func (a *app) statePush(ctx context.Context, name string, o changeOptions, force
 	}
 	defer unlock()
 	loaded, err := store.Load(ctx)
-	if err != nil {
+	edited := err != nil && loaded != nil // of the stored state, which may be the one that is pushed
+	if err != nil && (!force || !edited) {
+		return err
+	}
+	if err := a.human().Diagnostics(repaired(loaded), nil); err != nil {
 		return err
 	}
 	if err := state.CheckPush(loaded.Snapshot, pushed, force); err != nil {
@@ -262,7 +269,7 @@ func (a *app) statePush(ctx context.Context, name string, o changeOptions, force
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(stored, canonical) && loaded.Records == 0 {
+	if bytes.Equal(stored, canonical) && loaded.Records == 0 && !edited {
 		return a.human().Print("The state is the same already.")
 	}
 	if err := a.replaceState(ctx, store, loaded, pushed, o); err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/iexecform/iexecform/config"
@@ -123,6 +124,16 @@ func (a *app) load(ctx context.Context) (*state.Loaded, error) {
 		return nil, err
 	}
 	return store.Load(ctx)
+}
+
+// repaired tells what of a locked state could not be read: the next write writes over it.
+func repaired(loaded *state.Loaded) hcl.Diagnostics {
+	if !loaded.Torn {
+		return nil
+	}
+	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Journal repaired", Detail: "The end of the state's journal can't be read: " +
+		"its write was interrupted, or the file was cut or damaged. What stood there is left out. What is planned rests on what exists now, " +
+		"so nothing is done twice; a transaction that was sent just then is taken into account when it is mined."}}
 }
 
 // addState adds --state to a command that reads or writes the state.

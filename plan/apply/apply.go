@@ -640,7 +640,7 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	r.result.Snapshot = before
 	if loaded.Snapshot == before && r.State.Records == 0 && maps.EqualFunc(before.Outputs, snapshot.Outputs, state.Output.Equal) {
-		if len(records) == 0 {
+		if len(records) == 0 && !r.State.Torn {
 			return nil
 		}
 		return r.save(ctx, before, pending) // empties the journal

@@ -87,7 +87,7 @@ func (s *Store) Load(context.Context) (*state.Loaded, error) {
 	defer s.mu.Unlock()
 	at := s.look() // before anything is read: what is written meanwhile makes it outdated
 	loaded, err := s.load()
-	if err == nil {
+	if loaded != nil {
 		s.seen = &at
 	}
 	return loaded, err
@@ -96,7 +96,7 @@ func (s *Store) Load(context.Context) (*state.Loaded, error) {
 func (s *Store) load() (*state.Loaded, error) {
 	// The journal first: should another run compact in between, the journal read continues an older snapshot than the
 	// one read, which is a case that Resume knows.
-	journal, err := s.readJournal()
+	logged, journal, err := s.readJournal()
 	if err != nil {
 		return nil, err
 	}
@@ -107,26 +107,31 @@ func (s *Store) load() (*state.Loaded, error) {
 	var snapshot *state.Snapshot
 	if b != nil {
 		if snapshot, err = s.codec.Decode(b); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.path(s.snapshot), err)
+			err = fmt.Errorf("%s: %w", s.path(s.snapshot), err)
+		}
+		if snapshot == nil {
+			return nil, err
 		}
 	}
-	loaded, err := state.Resume(snapshot, journal)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.path(s.logged), err)
+	loaded, broken := state.Resume(snapshot, journal)
+	if broken != nil {
+		return nil, fmt.Errorf("%s: %w", s.path(s.logged), broken)
 	}
-	return loaded, nil
+	loaded.Torn = loaded.Torn || logged != nil && journal == nil
+	return loaded, err
 }
 
-func (s *Store) readJournal() (*state.Journal, error) {
+// readJournal returns the file, nil when there is none, and what it holds, nil when it has no whole header.
+func (s *Store) readJournal() ([]byte, *state.Journal, error) {
 	b, err := read(s.path(s.logged))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	journal, err := s.codec.DecodeJournal(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.path(s.logged), err)
+		return nil, nil, fmt.Errorf("%s: %w", s.path(s.logged), err)
 	}
-	return journal, nil
+	return b, journal, nil
 }
 
 // envelope reads what identifies the stored snapshot; the zero Envelope when there is none.
@@ -186,7 +191,7 @@ func (s *Store) Append(_ context.Context, records ...state.Record) error {
 		err = fmt.Errorf("write the journal: %w; nothing was begun that isn't in it", err)
 		return errors.Join(err, s.closeJournal())
 	}
-	s.seen.journal = int64(s.journal.Whole)
+	s.seen.journal = int64(s.journal.Whole())
 	return nil
 }
 
@@ -197,10 +202,10 @@ func (s *Store) write(b []byte) error {
 		err = s.file.Sync()
 	}
 	if err != nil {
-		_ = s.file.Truncate(int64(s.journal.Whole)) // a torn line is ignored anyway
+		_ = s.file.Truncate(int64(s.journal.Whole())) // a torn line is ignored anyway
 		return err
 	}
-	s.journal.Whole += len(b)
+	s.journal.Appended(b)
 	return nil
 }
 
@@ -212,7 +217,7 @@ func (s *Store) openJournal() error {
 			return err
 		}
 		there, err := os.Stat(s.path(s.logged))
-		if err == nil && os.SameFile(mine, there) && there.Size() == int64(s.journal.Whole) {
+		if err == nil && os.SameFile(mine, there) && there.Size() == int64(s.journal.Whole()) {
 			return nil
 		}
 		if err := s.closeJournal(); err != nil {
@@ -238,7 +243,7 @@ func (s *Store) openJournal() error {
 // replaceOldJournal starts a new journal where a crash left the one of an older snapshot: records that were added to it
 // would never be read.
 func (s *Store) replaceOldJournal() error {
-	journal, err := s.readJournal()
+	_, journal, err := s.readJournal()
 	if err != nil || journal == nil {
 		return err
 	}
@@ -264,10 +269,10 @@ func (s *Store) repair() error {
 	}
 	if s.journal != nil {
 		s.journal.Records = nil
-		if s.journal.Whole == len(b) {
+		if !s.journal.Torn {
 			return nil
 		}
-		return s.file.Truncate(int64(s.journal.Whole))
+		return s.file.Truncate(int64(s.journal.Whole()))
 	}
 	if len(b) > 0 {
 		if err := s.file.Truncate(0); err != nil {
@@ -340,7 +345,7 @@ func (s *Store) isStored(snapshot *state.Snapshot) (bool, error) {
 	}
 	var gone uint64 // the journal may continue a snapshot that is gone
 	if there == nil {
-		journal, err := s.readJournal()
+		_, journal, err := s.readJournal()
 		if err != nil {
 			return false, err
 		}

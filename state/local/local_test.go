@@ -1,6 +1,8 @@
 package local_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -63,6 +65,20 @@ const (
 	done   = `{"type":"done","action":1,"addr":"iexec_app.a","object":{"provider":"iexec","schema_version":0,"attributes":{"n":9}}}` + "\n"
 )
 
+// sealed makes a journal of today's format of one of format 1: each line ends with a sum over it and the sum before.
+func sealed(journal string) (b string) {
+	sum := ""
+	for line := range strings.Lines(strings.Replace(journal, `"version":1`, `"version":2`, 1)) {
+		if text, ok := strings.CutSuffix(line, "}\n"); ok {
+			hash := sha256.Sum256([]byte(sum + text))
+			sum = hex.EncodeToString(hash[:8])
+			line = text + `,"sum":"` + sum + "\"}\n"
+		}
+		b += line
+	}
+	return b
+}
+
 // What stands in the files after a crash, and what is made of it.
 func TestLoad(t *testing.T) {
 	current, older, other := statetest.Snapshot(3), statetest.Snapshot(2), statetest.Snapshot(3)
@@ -73,17 +89,18 @@ func TestLoad(t *testing.T) {
 		n        string // attribute n of the object, or ""
 		notes    int
 		records  int
+		torn     bool
 		err      []string
 	}{
 		"snapshot alone":                 {snapshot: current, n: "3"},
 		"journal of this snapshot":       {snapshot: current, journal: header + note + done, n: "9", notes: 1, records: 1},
-		"torn line":                      {snapshot: current, journal: header + note + done[:40], n: "3", notes: 1},
-		"whole line without its newline": {snapshot: current, journal: header + note + strings.TrimSuffix(done, "\n"), n: "3", notes: 1},
-		"garbled last line":              {snapshot: current, journal: header + done + "\x00\x00\n", n: "9", records: 1},
-		"torn header":                    {snapshot: current, journal: header[:20], n: "3"},
-		"empty journal":                  {snapshot: current, n: "3"},
+		"torn line":                      {snapshot: current, journal: header + note + done[:40], n: "3", notes: 1, torn: true},
+		"whole line without its newline": {snapshot: current, journal: header + note + strings.TrimSuffix(done, "\n"), n: "3", notes: 1, torn: true},
+		"garbled last line":              {snapshot: current, journal: header + done + "\x00\x00\n", n: "9", records: 1, torn: true},
+		"torn header":                    {snapshot: current, journal: header[:20], n: "3", torn: true},
+		"empty journal":                  {snapshot: current, n: "3", torn: true},
 		"snapshot written, journal not yet replaced": {
-			snapshot: current, journal: strings.Replace(header, "3", "2", 1) + note + done, n: "3", notes: 1},
+			snapshot: current, journal: strings.Replace(header, `"serial":3`, `"serial":2`, 1) + note + done, n: "3", notes: 1},
 		"first snapshot written, journal not yet replaced": {
 			snapshot: statetest.Snapshot(1), journal: `{"version":1,"lineage":"","serial":0}` + "\n" + note + done, n: "1", notes: 1},
 		"no snapshot":       {journal: header + note + done, n: "9", notes: 1, records: 1},
@@ -93,15 +110,17 @@ func TestLoad(t *testing.T) {
 		"damaged header":    {snapshot: current, journal: "<<<<\n" + note, err: []string{"line 1"}},
 		"unknown record":    {snapshot: current, journal: header + note + `{"type":"new"}` + "\n", err: []string{"line 3", "newer program"}},
 		"unknown field":     {snapshot: current, journal: header + `{"type":"note","x":1}` + "\n" + note, err: []string{"line 2", `"x"`}},
-		"newer journal":     {snapshot: current, journal: `{"version":2,"more":1}` + "\n", err: []string{"journal", "version 2", "reads version 1"}},
+		"newer journal":     {snapshot: current, journal: `{"version":3,"more":1}` + "\n", err: []string{"journal", "version 3", "reads version 2"}},
 		"damaged by itself": {journal: header + `{"type":"done","object":{"attributes":{}}}` + "\n" + note, err: []string{"line 2", "no address"}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		load := func(t *testing.T, journal string) {
 			dir := t.TempDir()
 			if c.snapshot != nil {
 				write(t, dir, local.SnapshotFile, encoded(t, c.snapshot))
 			}
-			write(t, dir, local.JournalFile, c.journal)
+			if journal != "" || c.torn {
+				write(t, dir, local.JournalFile, journal)
+			}
 			loaded, err := local.New(dir).Load(t.Context())
 			if c.err != nil {
 				if err == nil {
@@ -121,13 +140,15 @@ func TestLoad(t *testing.T) {
 			if o := loaded.Snapshot.Resources[statetest.App]; o != nil {
 				got = strings.Trim(string(o.Attributes), "{}\"n: \n")
 			}
-			if got != c.n || len(loaded.Pending) != c.notes || loaded.Records != c.records {
-				t.Errorf("n = %q, %d notes, %d records; want %q, %d, %d", got, len(loaded.Pending), loaded.Records, c.n, c.notes, c.records)
+			if got != c.n || len(loaded.Pending) != c.notes || loaded.Records != c.records || loaded.Torn != c.torn {
+				t.Errorf("n = %q, %d notes, %d records, torn %t; want %q, %d, %d, %t", got, len(loaded.Pending), loaded.Records, loaded.Torn, c.n, c.notes, c.records, c.torn)
 			}
 			if c.snapshot == nil && (loaded.Snapshot.Lineage != "lineage" || loaded.Snapshot.Serial != 3) {
 				t.Errorf("got %q %d, want the identity in the journal's header", loaded.Snapshot.Lineage, loaded.Snapshot.Serial)
 			}
-		})
+		}
+		t.Run(name, func(t *testing.T) { load(t, sealed(c.journal)) })
+		t.Run(name+", format 1", func(t *testing.T) { load(t, c.journal) })
 	}
 }
 
@@ -142,16 +163,23 @@ func TestLoadDamagedSnapshot(t *testing.T) {
 }
 
 func TestAppendRemovesTornLine(t *testing.T) {
+	var journals []string
 	for _, torn := range []string{`{"type":"no`, "\x00\x00\n", strings.TrimSuffix(done, "\n")} {
+		journals = append(journals, sealed(header+note)+torn, header+note+torn)
+	}
+	for _, before := range append(journals, sealed(header+note+done[:len(done)-1])) {
 		dir := t.TempDir()
 		write(t, dir, local.SnapshotFile, encoded(t, statetest.Snapshot(3)))
-		write(t, dir, local.JournalFile, header+note+torn)
+		write(t, dir, local.JournalFile, before)
 		if err := local.New(dir).Append(t.Context(), state.Record{Type: state.NoteRec, Key: "b", Data: json.RawMessage(`2`)}); err != nil {
 			t.Fatal(err)
 		}
 		want := header + note + `{"type":"note","key":"b","data":2}` + "\n"
+		if !strings.HasPrefix(before, header) {
+			want = sealed(want)
+		}
 		if diff := cmp.Diff(want, contents(t, dir, local.JournalFile)); diff != "" {
-			t.Errorf("after %q -want +got:\n%s", torn, diff)
+			t.Errorf("after %q -want +got:\n%s", before, diff)
 		}
 	}
 }
@@ -235,7 +263,7 @@ func TestCompactContinuesDeletedSnapshot(t *testing.T) {
 
 func TestCompactKeepsNotesWhereTheSnapshotWasDeleted(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, local.JournalFile, header+note)
+	write(t, dir, local.JournalFile, sealed(header+note))
 	store := local.New(dir)
 	loaded, err := store.Load(t.Context())
 	if err != nil {
@@ -244,7 +272,7 @@ func TestCompactKeepsNotesWhereTheSnapshotWasDeleted(t *testing.T) {
 	if err := store.Compact(t.Context(), loaded.Snapshot, loaded.Pending); err != nil {
 		t.Fatal(err)
 	}
-	if got := contents(t, dir, local.JournalFile); got != header+note {
+	if got := contents(t, dir, local.JournalFile); got != sealed(header+note) {
 		t.Errorf("got %q, want the journal as it was", got)
 	}
 	if got := contents(t, dir, local.SnapshotFile); got != "" {

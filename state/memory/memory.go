@@ -64,18 +64,21 @@ func (m *Store) Load(context.Context) (*state.Loaded, error) {
 }
 
 func (m *Store) load() (*state.Loaded, *state.Journal, error) {
-	var stored *state.Snapshot
-	if m.snapshot != nil {
-		var err error
-		if stored, err = codec.Decode(m.snapshot); err != nil {
-			return nil, nil, err
-		}
-	}
 	journal, err := codec.DecodeJournal(m.journal)
 	if err != nil {
 		return nil, nil, err
 	}
-	loaded, err := state.Resume(stored, journal)
+	var stored *state.Snapshot
+	if m.snapshot != nil {
+		if stored, err = codec.Decode(m.snapshot); stored == nil {
+			return nil, nil, err
+		}
+	}
+	loaded, broken := state.Resume(stored, journal)
+	if broken != nil {
+		return nil, nil, broken
+	}
+	loaded.Torn = loaded.Torn || m.journal != nil && journal == nil
 	return loaded, journal, err
 }
 
@@ -104,7 +107,7 @@ func (m *Store) keep(records []state.Record) error {
 		}
 	}
 	lines, err := journal.Encode(records)
-	m.journal = append(bytes.Clone(m.journal[:journal.Whole]), lines...) // what follows was torn
+	m.journal = append(bytes.Clone(m.journal[:journal.Whole()]), lines...) // what follows was torn
 	return err
 }
 

@@ -316,7 +316,7 @@ func (e evaluator) texts(expr ast.Expr) []string {
 // Errors have the code of what is at their root, wherever they are wrapped.
 func TestErrorsHaveCodes(t *testing.T) {
 	for want, err := range map[string]error{
-		"IXF2001": &state.LockedError{}, "IXF2002": &state.DamagedError{Err: errors.New("odd")}, "IXF2003": &state.NewerError{}, "IXF2004": &state.ConflictError{},
+		"IXF2001": &state.LockedError{}, "IXF2002": &state.DamagedError{Err: errors.New("odd")}, "IXF2003": &state.NewerError{}, "IXF2004": &state.ConflictError{}, "IXF2006": &state.EditedError{},
 		"IXF4001": &apply.StaleError{}, "IXF4002": &apply.PreconditionError{}, "IXF5002": &providers.HeldError{}, Other: os.ErrClosed,
 	} {
 		d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Whatever it is", Extra: Cause{fmt.Errorf("wrapped: %w", err)}}

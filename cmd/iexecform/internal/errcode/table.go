@@ -151,6 +151,8 @@ var table = []Code{
 	{ID: "IXF2003", is: as[*state.NewerError](nil), Meaning: "The state was written by a newer program."},
 	{ID: "IXF2004", is: as[*state.ConflictError](nil), Meaning: "Another run has written the state since this one began. Nothing was overwritten."},
 	{ID: "IXF2005", is: as[*plan.NetworkError](nil), Meaning: "The state, or the plan, belongs to another network than the provider reaches."},
+	{ID: "IXF2006", is: as[*state.EditedError](nil), Meaning: "The state was edited, merged or damaged after iexecform wrote it."},
+	{ID: "IXF2007", Meaning: "The end of the journal can't be read, and was left out.", Summaries: []string{"Journal repaired"}},
 
 	{ID: "IXF3001", Meaning: "No plan could be made for an object.", Summaries: []string{"Planning failed"}},
 	{ID: "IXF3002", Meaning: "What exists can't be read.", Summaries: []string{"Cannot read a data source", "Cannot read the data source", "Cannot read what exists"}},
