@@ -435,7 +435,7 @@ func (w *world) reference() string {
 	return run.state
 }
 
-// shape is the state without what depends on who made it: serial, lineage, ports, and hashes and the like, of which only the
+// shape is the state without what depends on who made it: serial, lineage, digest, ports, and hashes and the like, of which only the
 // length is left.
 func (w *world) shape() string {
 	w.t.Helper()
@@ -446,6 +446,7 @@ func (w *world) shape() string {
 	}
 	delete(s, "serial")
 	delete(s, "lineage")
+	delete(s, "digest")
 	b, err := json.MarshalIndent(anonymous(s), "", " ")
 	if err != nil {
 		w.t.Fatal(err)
