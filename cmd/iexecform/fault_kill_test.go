@@ -30,11 +30,13 @@ func killedBeforeBroadcast(t *testing.T, g *ground) {
 }
 
 func killedAfterBroadcast(t *testing.T, g *ground) {
-	w := g.world(t)
+	w, node := g.anvil(t)
 	w.write(anApp + anOrder)
+	node.Call("evm_setAutomine", false)
 	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Fault: faultproxy.Cut(w.kill)})
 	w.die()
-	w.plan().tells("Left by an interrupted apply", "!it will be created")
+	w.changes()
+	node.Call("evm_setAutomine", true)
 	w.apply()
 	w.check(1)
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest/anvil"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state"
@@ -84,6 +85,13 @@ type world struct {
 func (g *ground) world(t *testing.T) *world {
 	t.Helper()
 	return g.worldOn(t, g.network())
+}
+
+// anvil makes a project on a network of its own, whose chain is anvil's.
+func (g *ground) anvil(t *testing.T, args ...string) (*world, *anvil.Node) {
+	t.Helper()
+	node := anvil.Start(t, args...)
+	return g.worldOn(t, nettest.Start(t, func(o *localnet.Options) { o.Node = node.URL })), node
 }
 
 // worldOn makes a project on a network.
@@ -360,9 +368,16 @@ func (w *world) check(transactions int) {
 	if pending, err := w.client.PendingNonceAt(w.t.Context(), w.account.Address); err != nil || pending != w.nonce() {
 		w.t.Errorf("nonce %d with what is pending, %d without, %v", pending, w.nonce(), err)
 	}
-	var queue struct{ Pending, Queued map[string]json.RawMessage }
-	if err := w.client.Client().CallContext(w.t.Context(), &queue, "txpool_contentFrom", w.account.Address); err != nil || len(queue.Pending)+len(queue.Queued) > 0 {
-		w.t.Errorf("transactions are left in the node's pool: %v, %v", queue, err)
+	var pool struct {
+		Pending, Queued map[common.Address]json.RawMessage
+	}
+	if err := w.client.Client().CallContext(w.t.Context(), &pool, "txpool_content"); err != nil {
+		w.t.Error(err)
+	}
+	for _, left := range []json.RawMessage{pool.Pending[w.account.Address], pool.Queued[w.account.Address]} {
+		if left != nil && string(left) != "{}" {
+			w.t.Errorf("transactions are left in the node's pool: %s", left)
+		}
 	}
 
 	apps, open := 0, map[string]bool{}

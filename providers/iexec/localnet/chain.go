@@ -238,10 +238,13 @@ func splitAddr(addr string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// Call makes read-only calls against the newest block that is on disk, in one batch. A call that reverts is a CallResult without Success.
+// Call implements orderbook.Chain.
 func (c *chain) Call(ctx context.Context, calls ...poco.Call) ([]poco.CallResult, error) {
-	c.making.RLock()
-	defer c.making.RUnlock()
+	return call(ctx, c.client, calls...)
+}
+
+// call makes read-only calls against the newest block, in one batch. A call that reverts is a CallResult without Success.
+func call(ctx context.Context, client *rpc.Client, calls ...poco.Call) ([]poco.CallResult, error) {
 	batch := make([]rpc.BatchElem, len(calls))
 	data := make([]hexutil.Bytes, len(calls))
 	for i, call := range calls {
@@ -251,7 +254,7 @@ func (c *chain) Call(ctx context.Context, calls ...poco.Call) ([]poco.CallResult
 			Result: &data[i],
 		}
 	}
-	if err := c.client.BatchCallContext(ctx, batch); err != nil {
+	if err := client.BatchCallContext(ctx, batch); err != nil {
 		return nil, fmt.Errorf("call contracts: %w", err)
 	}
 	results := make([]poco.CallResult, len(calls))

@@ -17,8 +17,8 @@ import (
 // account.
 func (n *Network) Fund(ctx context.Context, to common.Address) error {
 	from := poco.DevAccounts()[0]
-	client := ethclient.NewClient(n.chain.client)
-	config := n.chain.backend.BlockChain().Config()
+	client := ethclient.NewClient(n.client)
+	chainID := new(big.Int).SetUint64(n.info.ChainID)
 	rlc, err := poco.TokenABI().Pack("transfer", to, big.NewInt(initialRLC))
 	if err != nil {
 		return fmt.Errorf("give %s RLC: %w", to, err)
@@ -32,8 +32,8 @@ func (n *Network) Fund(ctx context.Context, to common.Address) error {
 		if err != nil {
 			return fmt.Errorf("give %s funds: %w", to, err)
 		}
-		tx.ChainID, tx.Nonce, tx.GasTipCap, tx.GasFeeCap = config.ChainID, nonce, big.NewInt(1), big.NewInt(10_000_000_000)
-		signed, err := types.SignNewTx(from.Key, types.LatestSigner(config), tx)
+		tx.ChainID, tx.Nonce, tx.GasTipCap, tx.GasFeeCap = chainID, nonce, big.NewInt(1), big.NewInt(10_000_000_000)
+		signed, err := types.SignNewTx(from.Key, types.LatestSignerForChainID(chainID), tx)
 		if err != nil {
 			return fmt.Errorf("give %s funds: %w", to, err)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/ethereum/go-ethereum/rpc"
 
 	"github.com/iexecform/iexecform/providers/iexec/localnet/orderbook"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/secrets"
@@ -30,6 +31,7 @@ import (
 // Options say how a network runs. The zero value is an in-memory network at the default ports of poco.Localnet.
 type Options struct {
 	RPC, Market, SMS, Registry string        // listen addresses, loopback only; port 0 takes any free port
+	Node                       string        // URL of a development node on loopback, with the same chain id and accounts, that is used instead of a chain of the network's own; then RPC, BlockTime and Code don't count
 	DataDir                    string        // where the network is kept; "" keeps it in memory
 	BlockTime                  time.Duration // a block each BlockTime; 0 makes one as soon as a transaction arrives
 	Contracts                  string        // directory with the tarball of the npm package @iexec/poco, or the package unpacked; "" has npm fetch it
@@ -89,8 +91,14 @@ func (a Account) MarshalJSON() ([]byte, error) {
 // Network is a running network.
 type Network struct {
 	info   Info
-	chain  *chain
+	client *rpc.Client    // of the chain
 	closes []func() error // in reverse order
+}
+
+// A ledger is the chain under a network.
+type ledger interface {
+	orderbook.Chain
+	close() error
 }
 
 // Start starts a network and returns when it is ready. SIDE EFFECTS: listens on four ports, writes to DataDir, and where
@@ -124,16 +132,10 @@ func (n *Network) start(ctx context.Context, opts Options) error {
 		kept = func(name string) string { return filepath.Join(opts.DataDir, name) }
 	}
 
-	chain, err := openChain(opts.RPC, kept("chain"), opts.Code)
+	chain, url, err := n.openLedger(ctx, opts, kept("chain"))
 	if err != nil {
 		return err
 	}
-	n.chain = chain
-	n.closes = append(n.closes, chain.close)
-	if err := chain.setup(ctx, opts.Contracts); err != nil {
-		return err
-	}
-	chain.mine(opts.BlockTime)
 
 	market, err := orderbook.New(ctx, orderbook.Config{
 		Chain:  chain,
@@ -179,7 +181,7 @@ func (n *Network) start(ctx context.Context, opts Options) error {
 	}
 
 	n.info = Info{
-		ChainID: local.ID, RPCURL: chain.stack.HTTPEndpoint(), Hub: at.hub, RLC: at.token,
+		ChainID: local.ID, RPCURL: url, Hub: at.hub, RLC: at.token,
 		AppRegistry: at.appRegistry, DatasetRegistry: at.datasetRegistry, WorkerpoolRegistry: at.workerpoolRegistry,
 		MarketURL: "http://" + marketAddr, SMSURL: "http://" + smsAddr, Registry: registryAddr, SampleImage: sample,
 	}
@@ -187,6 +189,34 @@ func (n *Network) start(ctx context.Context, opts Options) error {
 		n.info.Accounts = append(n.info.Accounts, Account{Address: a.Address, PrivateKey: hexutil.Encode(crypto.FromECDSA(a.Key))})
 	}
 	return nil
+}
+
+// openLedger opens the chain with the contracts on it, and returns its URL.
+func (n *Network) openLedger(ctx context.Context, opts Options, dir string) (ledger, string, error) {
+	if opts.Node != "" {
+		node, err := dialNode(ctx, opts.Node)
+		if err != nil {
+			return nil, "", err
+		}
+		n.client = node.client
+		n.closes = append(n.closes, node.close)
+		return node, opts.Node, setup(ctx, node.client, opts.Contracts, func() { node.settle(ctx) })
+	}
+	chain, err := openChain(opts.RPC, dir, opts.Code)
+	if err != nil {
+		return nil, "", err
+	}
+	n.client = chain.client
+	n.closes = append(n.closes, chain.close)
+	mine := func() {
+		_ = chain.backend.TxPool().Sync() // transactions that came by RPC are on their way into the pool
+		chain.mineAll()
+	}
+	if err := setup(ctx, chain.client, opts.Contracts, mine); err != nil {
+		return nil, "", err
+	}
+	chain.mine(opts.BlockTime)
+	return chain, chain.stack.HTTPEndpoint(), nil
 }
 
 // serve serves HTTP at addr until Close and returns the address with the port that it got.

@@ -5,16 +5,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
 
 	"github.com/ethereum/go-ethereum/accounts/abi"
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/ethclient"
+	"github.com/ethereum/go-ethereum/rpc"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
@@ -211,11 +212,12 @@ func selectors(contract abi.ABI) (out [][4]byte) {
 	return out
 }
 
-// setup brings the chain to where the contracts are deployed, and checks that they are what the protocol expects.
-// SIDE EFFECTS: on a fresh chain, openContracts's, and new blocks.
-func (c *chain) setup(ctx context.Context, contractsDir string) error {
+// setup brings a chain to where the contracts are deployed, and checks that they are what the protocol expects. mine makes
+// blocks of what was sent, where the chain doesn't do so by itself. SIDE EFFECTS: on a fresh chain, openContracts's, and new
+// blocks.
+func setup(ctx context.Context, client *rpc.Client, contractsDir string, mine func()) error {
 	deployer := poco.DevAccounts()[0]
-	sent, err := ethclient.NewClient(c.client).NonceAt(ctx, deployer.Address, nil)
+	sent, err := ethclient.NewClient(client).NonceAt(ctx, deployer.Address, nil)
 	if err != nil {
 		return fmt.Errorf("look for the contracts: %w", err)
 	}
@@ -228,13 +230,13 @@ func (c *chain) setup(ctx context.Context, contractsDir string) error {
 		if err != nil {
 			return fmt.Errorf("prepare the contracts: %w", err)
 		}
-		if err := c.send(deployer, sent, steps[sent:]); err != nil {
+		if err := send(ctx, client, deployer, sent, steps[sent:], mine); err != nil {
 			return fmt.Errorf("deploy the contracts: %w", err)
 		}
 	}
 
 	at := localAddresses()
-	results, err := c.Call(ctx,
+	results, err := call(ctx, client,
 		poco.Call{Target: at.hub, CallData: poco.HubABI().Methods["eip712domain_separator"].ID},
 		poco.Call{Target: at.appRegistry, CallData: poco.RegistryABI().Methods["proxyCodeHash"].ID})
 	if err != nil {
@@ -250,36 +252,54 @@ func (c *chain) setup(ctx context.Context, contractsDir string) error {
 }
 
 // send puts the steps into blocks, from the account's nonce on, and checks that none reverted.
-func (c *chain) send(from poco.Account, nonce uint64, steps []step) error {
-	config := c.backend.BlockChain().Config()
-	signer := types.LatestSigner(config)
-	txs := make([]*types.Transaction, len(steps))
+func send(ctx context.Context, client *rpc.Client, from poco.Account, nonce uint64, steps []step, mine func()) error {
+	chainID := new(big.Int).SetUint64(poco.Localnet().ID)
+	sending, looking := make([]rpc.BatchElem, len(steps)), make([]rpc.BatchElem, len(steps))
+	receipts := make([]*types.Receipt, len(steps))
 	for i, s := range steps {
-		var err error
-		txs[i], err = types.SignNewTx(from.Key, signer, &types.DynamicFeeTx{
-			ChainID: config.ChainID, Nonce: nonce + uint64(i), To: s.to, Data: s.data,
+		tx, err := types.SignNewTx(from.Key, types.LatestSignerForChainID(chainID), &types.DynamicFeeTx{
+			ChainID: chainID, Nonce: nonce + uint64(i), To: s.to, Data: s.data,
 			Gas: 10_000_000, GasTipCap: big.NewInt(1), GasFeeCap: big.NewInt(10_000_000_000),
 		})
 		if err != nil {
 			return err
 		}
+		raw, err := tx.MarshalBinary()
+		if err != nil {
+			return err
+		}
+		sending[i] = rpc.BatchElem{Method: "eth_sendRawTransaction", Args: []any{hexutil.Bytes(raw)}, Result: new(common.Hash)}
+		looking[i] = rpc.BatchElem{Method: "eth_getTransactionReceipt", Args: []any{tx.Hash()}, Result: &receipts[i]}
 	}
-	if err := errors.Join(c.backend.TxPool().Add(txs, true)...); err != nil {
+	if err := batch(ctx, client, sending); err != nil {
 		return err
 	}
-	first := c.backend.BlockChain().CurrentBlock().Number.Uint64() + 1
-	c.mineAll()
-	mined := 0
-	for n := first; n <= c.backend.BlockChain().CurrentBlock().Number.Uint64(); n++ {
-		for _, receipt := range c.backend.BlockChain().GetReceiptsByHash(c.backend.BlockChain().GetCanonicalHash(n)) {
-			if receipt.Status != types.ReceiptStatusSuccessful {
-				return fmt.Errorf("transaction %d reverted", nonce+uint64(mined))
-			}
-			mined++
+	mine()
+	if err := batch(ctx, client, looking); err != nil {
+		return err
+	}
+	for i, r := range receipts {
+		if r == nil {
+			return fmt.Errorf("transaction %d was not mined", nonce+uint64(i))
+		}
+		if r.Status != types.ReceiptStatusSuccessful {
+			return fmt.Errorf("transaction %d reverted", nonce+uint64(i))
 		}
 	}
-	if mined != len(steps) {
-		return fmt.Errorf("%d of %d transactions were mined", mined, len(steps))
+	return nil
+}
+
+// batch makes calls that must all succeed, in requests of moderate size.
+func batch(ctx context.Context, client *rpc.Client, calls []rpc.BatchElem) error {
+	for part := range slices.Chunk(calls, 16) {
+		if err := client.BatchCallContext(ctx, part); err != nil {
+			return err
+		}
+		for _, e := range part {
+			if e.Error != nil {
+				return e.Error
+			}
+		}
 	}
 	return nil
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum"
 	"github.com/ethereum/go-ethereum/common"
@@ -112,7 +114,11 @@ func sendValue(ctx context.Context, client *ethclient.Client, from *ecdsa.Privat
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := client.SendTransactionSync(ctx, tx, nil)
+	err = client.SendTransaction(ctx, tx)
+	var receipt *types.Receipt
+	if err == nil {
+		receipt, err = mined(ctx, client, tx.Hash())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("transaction from %s to %s: %w", sender, to, err)
 	}
@@ -120,6 +126,23 @@ func sendValue(ctx context.Context, client *ethclient.Client, from *ecdsa.Privat
 		return receipt, fmt.Errorf("transaction %s from %s to %s reverted", tx.Hash(), sender, to)
 	}
 	return receipt, nil
+}
+
+// mined waits for the receipt of a transaction.
+func mined(ctx context.Context, client *ethclient.Client, hash common.Hash) (*types.Receipt, error) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		receipt, err := client.TransactionReceipt(ctx, hash)
+		if !errors.Is(err, ethereum.NotFound) {
+			return receipt, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // CreateApp registers an app of the account and returns its address.
