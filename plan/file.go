@@ -36,6 +36,7 @@ type file struct {
 }
 
 type filePlan struct {
+	Tool      string                     `json:"iexecform_version,omitempty"` // that of the header; absent in the first plan files
 	Mode      Mode                       `json:"mode"`
 	Project   string                     `json:"project,omitempty"`
 	Workspace string                     `json:"workspace"`
@@ -149,6 +150,9 @@ func decodeFile(document []byte) (*Plan, error) {
 	if f.Format != fileFormat {
 		return nil, errors.New("this is not a plan file: it lacks \"format\": \"" + fileFormat + "\". Make one with `iexecform plan --out FILE`")
 	}
+	if f.Version < 1 {
+		return nil, errors.New("the plan file has no format version of 1 or more: it was changed after it was made. Plan again")
+	}
 	if f.Version > fileVersion {
 		return nil, fmt.Errorf("the plan file has format version %d, written by iexecform %s; this program reads up to %d: use that iexecform, or plan again", f.Version, f.Tool, fileVersion)
 	}
@@ -163,6 +167,9 @@ func decodeFile(document []byte) (*Plan, error) {
 	if err := jsonv2.Unmarshal(compact, &body); err != nil {
 		return nil, fmt.Errorf("read plan file: %w", err)
 	}
+	if body.Tool != "" && body.Tool != f.Tool {
+		return nil, fmt.Errorf("the plan file was changed after it was made: it says that iexecform %s has written it, but it was %s. Plan again", f.Tool, body.Tool)
+	}
 	p, err := body.plan()
 	if err != nil {
 		return nil, fmt.Errorf("read plan file: %w", err)
@@ -173,7 +180,7 @@ func decodeFile(document []byte) (*Plan, error) {
 
 func encodePlan(p *Plan) ([]byte, error) {
 	body := filePlan{
-		Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
+		Tool: p.Tool, Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
 		Config: p.Config, Targets: p.Targets, Exclude: p.Exclude, LeftOut: p.LeftOut, Complete: p.Complete, Types: map[string]json.RawMessage{}, Variables: map[string]*fileValue{},
 		Providers: []fileProvider{}, Changes: make([]fileChange, 0, len(p.Changes)), Actions: p.Actions,
 		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves, Checks: p.Checks,

@@ -70,6 +70,7 @@ func TestDecodeErrors(t *testing.T) {
 		"newer":       {`{"format":"iexecform-plan","version":2,"iexecform_version":"9.9","digest":"","plan":{}}`, "iexecform 9.9"},
 		"no plan":     {`{"format":"iexecform-plan","version":1,"digest":""}`, "read plan file"},
 		"null plan":   {`{"format":"iexecform-plan","version":1,"digest":"","plan":null}`, "changed after it was made"},
+		"no version":  {`{"format":"iexecform-plan","digest":"sha256:00","plan":{}}`, "changed after it was made"},
 		"bad digest":  {`{"format":"iexecform-plan","version":1,"digest":"sha256:00","plan":{}}`, "changed after it was made"},
 		"state file":  {`{"version":1,"iexecform_version":"1","lineage":"x","serial":1}`, "iexecform plan --out"},
 		"wrong types": {`{"format":1}`, "not a plan file"},

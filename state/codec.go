@@ -101,7 +101,7 @@ func (c *Codec) open(what string, text []byte) ([]byte, error) {
 	if len(errs) == 0 {
 		return nil, &EncryptedError{what}
 	}
-	return nil, fmt.Errorf("the %s can't be decrypted: %w", what, errors.Join(errs...))
+	return nil, fmt.Errorf("the %s can't be decrypted: %w; if the key is right, it is damaged: restore it from git or a backup", what, errors.Join(errs...))
 }
 
 func (c *Codec) readers() (list []Cipher) {

@@ -1,7 +1,7 @@
 package state
 
 // A journal as text: JSON lines, the first of which is the header. Rules, which hold for every store that keeps one:
-//   - Each line in the clear ends with a sum over itself and the sum of the line before, so that lines that were changed,
+//   - The header and each line in the clear end with a sum over itself and the sum of the line before, so that lines that were changed,
 //     lost, repeated or put elsewhere are noticed, as those of an encrypted journal are. Format 1 had no sums.
 //   - A last line that isn't whole (no newline, or its sum doesn't fit) is taken for one whose write was interrupted, so
 //     that it was never acknowledged: it is left out, and the journal is torn.
@@ -55,12 +55,12 @@ func (j *Journal) Whole() int { return j.whole }
 // be read again.
 func (j *Journal) Appended(lines []byte) {
 	j.whole += len(lines)
-	if j.sums() && len(lines) > 0 {
+	if len(lines) > 0 && j.sums() {
 		j.sum = sumOf(lines)
 	}
 }
 
-// sums reports whether lines have sums.
+// sums reports whether lines after the header have sums.
 func (j *Journal) sums() bool { return j.Header.Version > 1 && j.Header.Key == "" }
 
 // sum is the sum at the end of a line, over all lines up to there; "" before the first. It is against accidents: who can
@@ -106,9 +106,7 @@ func (c *Codec) BeginJournal(lineage string, serial uint64, notes []Note) (j *Jo
 	if text, err = appendLine(nil, j.Header); err != nil {
 		return nil, nil, err
 	}
-	if j.sums() {
-		text = appendSum(text, 0, "")
-	}
+	text = appendSum(text, 0, "")
 	if key != nil {
 		if j.seal, err = newSeal(key, text[:len(text)-1]); err != nil {
 			return nil, nil, err
@@ -202,12 +200,12 @@ func (j *Journal) header(line []byte) error {
 		return errors.New(`no "version" of 1 or more`)
 	}
 	j.Header = h.Header
-	return j.checkSum(line, h.Sum)
+	return j.checkSum(line, h.Sum, h.Version > 1)
 }
 
-// checkSum checks the sum of the next line, and takes it over.
-func (j *Journal) checkSum(line []byte, s sum) error {
-	if s == "" && !j.sums() {
+// checkSum checks the sum of the next line, if it must have one, and takes it over.
+func (j *Journal) checkSum(line []byte, s sum, must bool) error {
+	if s == "" && !must {
 		return nil
 	}
 	text, ok := bytes.CutSuffix(line, []byte(strings.TrimSuffix(s.member(), "\n")))
@@ -258,7 +256,7 @@ func (j *Journal) record(line []byte) error {
 	if r.Type == "" {
 		return errors.New("no type")
 	}
-	if err := j.checkSum(line, r.Sum); err != nil {
+	if err := j.checkSum(line, r.Sum, j.sums()); err != nil {
 		return err
 	}
 	j.Records = append(j.Records, r.Record)
