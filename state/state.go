@@ -125,6 +125,28 @@ type Unlocker interface {
 	ForceUnlock(ctx context.Context, id string) error
 }
 
+// Backend is where the states of a configuration are kept, one for each workspace.
+type Backend interface {
+	// Store returns the store of a workspace. It asks nothing of the place yet.
+	Store(workspace string) Store
+	// Has reports whether the workspace was made, or is the default one, which always exists.
+	Has(ctx context.Context, workspace string) (bool, error)
+	// Workspaces lists them, sorted, with the default one.
+	Workspaces(ctx context.Context) ([]string, error)
+	// Create makes a workspace that doesn't exist.
+	Create(ctx context.Context, workspace string) error
+	// Delete removes a workspace and its state. The default one loses its state.
+	Delete(ctx context.Context, workspace string) error
+}
+
+// DefaultWorkspace is the workspace that always exists.
+const DefaultWorkspace = "default"
+
+// Initer is an optional ability of a Backend: to prepare the place, as `iexecform init` asks. It may be called again.
+type Initer interface {
+	Init(ctx context.Context) error
+}
+
 // Store keeps a state. Every method but Lock needs the lock to be held; Load alone may be used without. What a client
 // writes follows what it has read or written last: when somebody else has written in between, which a lock that is
 // respected prevents, Append and Compact return a *ConflictError and write nothing. A client whose lock is lost gets a

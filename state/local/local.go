@@ -6,6 +6,8 @@
 //   - iexecform.state.journal, what was begun and done since the snapshot, mode 0600: it holds signed transactions. It
 //     exists only while there is something to remember.
 //     Both are encrypted when the store has a codec that does so.
+//   - The directory itself is locked with flock for the moment of a read or a write, so that runs that ignore the lock of the
+//     state don't tear each other's files.
 //   - .iexecform.state.lock, locked with flock, so that the kernel unlocks it when the process dies. What it holds tells
 //     who has the lock; it counts only while somebody has it. The file stays.
 //
@@ -85,17 +87,28 @@ func (s *Store) Raw() ([]byte, error) { return read(s.path(s.snapshot)) }
 func (s *Store) Load(context.Context) (*state.Loaded, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := s.look() // before anything is read: what is written meanwhile makes it outdated
+	defer s.alone()()
 	loaded, err := s.load()
 	if loaded != nil {
+		at := s.look()
 		s.seen = &at
 	}
 	return loaded, err
 }
 
+// alone keeps other processes from reading and writing until the returned function is called. Where a directory can't be
+// locked, because there is none yet or the system can't, there is the lock of the state still.
+func (s *Store) alone() (release func()) {
+	guard := flock.New(s.dir, flock.SetFlag(os.O_RDONLY))
+	if guard.Lock() != nil {
+		return func() {}
+	}
+	return func() { _ = guard.Unlock() }
+}
+
 func (s *Store) load() (*state.Loaded, error) {
-	// The journal first: should another run compact in between, the journal read continues an older snapshot than the
-	// one read, which is a case that Resume knows.
+	// The journal first: should another run compact in between, where directories can't be locked, the journal read
+	// continues an older snapshot than the one read, which is a case that Resume knows.
 	logged, journal, err := s.readJournal()
 	if err != nil {
 		return nil, err
@@ -177,6 +190,7 @@ func (s *Store) Append(_ context.Context, records ...state.Record) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.alone()()
 	if err := s.unchanged(0); err != nil {
 		return err
 	}
@@ -308,6 +322,7 @@ func (s *Store) closeJournal() error {
 func (s *Store) Compact(_ context.Context, snapshot *state.Snapshot, pending []state.Note) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.alone()()
 	if err := s.unchanged(snapshot.Serial); err != nil {
 		return err
 	}

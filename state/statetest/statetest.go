@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,7 +42,11 @@ func Run(t *testing.T, fresh func(t *testing.T) (open func() state.Store)) {
 		{"notes can be kept before there is a snapshot", notesOnly},
 		{"values are exact", exact},
 		{"appends at the same time are all kept", concurrent},
+		{"a large journal is kept", large},
 		{"the lock has one holder", lock},
+		{"a broken lock is lost", broken},
+		{"eight writers take turns", turns},
+		{"of eight writers without lock one goes on", race},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, fresh(t)) })
 	}
@@ -346,5 +352,159 @@ func lock(t *testing.T, open func() state.Store) {
 	}
 	if err := unlock(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// large is a journal of many appends and a long one.
+func large(t *testing.T, open func() state.Store) {
+	s := open()
+	lockStore(t, s)
+	data := json.RawMessage(`"` + strings.Repeat("0123456789abcdef", 1<<14) + `"`) // 256 KiB
+	appendTo(t, s, state.Record{Type: state.NoteRec, Key: "long", Data: data})
+	for i := range 50 {
+		records := make([]state.Record, 20)
+		for k := range records {
+			records[k] = Object(1, App, fmt.Sprintf(`{"n":%d,"filler":%q}`, i*20+k, strings.Repeat("x", 100)))
+		}
+		appendTo(t, s, records...)
+	}
+	attributes := fmt.Sprintf(`{"filler":%q,"n":999}`, strings.Repeat("x", 100))
+	want := &state.Loaded{Records: 1000, Pending: []state.Note{{Key: "long", Data: data}}, Snapshot: &state.Snapshot{
+		Resources: map[addr.Instance]*state.Object{App: {Provider: "iexec", Attributes: json.RawMessage(attributes)}}}}
+	loaded := loadable(t, open, want)
+	loaded.Snapshot.Serial = 1
+	compactTo(t, s, loaded.Snapshot, loaded.Pending...)
+	loadable(t, open, &state.Loaded{Snapshot: loaded.Snapshot, Pending: loaded.Pending})
+}
+
+// broken: who broke the lock of another may write, and the other may not.
+func broken(t *testing.T, open func() state.Store) {
+	first, second := open(), open()
+	breaker, able := second.(state.Unlocker)
+	if !able {
+		return // a lock that always ends with its holder
+	}
+	unlock, err := first.Lock(t.Context(), state.Holder{ID: "1", Operation: "apply", Who: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, first, Object(1, App, `{"n":1}`))
+	if err := breaker.ForceUnlock(t.Context(), "2"); err == nil || !strings.Contains(err.Error(), `"1"`) {
+		t.Errorf("ForceUnlock with another id: %v", err)
+	}
+	if err := breaker.ForceUnlock(t.Context(), "1"); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := second.(state.Inspector).Holder(t.Context()); err != nil || h != nil {
+		t.Errorf("the broken lock is held by %+v: %v", h, err)
+	}
+	lost := func(what string, err error) {
+		t.Helper()
+		var lost *state.LostLockError
+		if !errors.As(err, &lost) {
+			t.Errorf("%s: %v, want a LostLockError", what, err)
+		}
+	}
+	lost("append", first.Append(t.Context(), Object(1, App, `{"n":2}`)))
+	lockStore(t, second)
+	lost("append while another has the lock", first.Append(t.Context(), Object(1, App, `{"n":3}`)))
+	lost("compact", first.Compact(t.Context(), Snapshot(1), nil))
+	if _, err := second.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); err != nil { // must not unlock the other's
+		t.Errorf("unlock of a lost lock: %v", err)
+	}
+	if h, err := first.(state.Inspector).Holder(t.Context()); err != nil || h == nil || h.ID != t.Name() {
+		t.Errorf("the lock is held by %+v: %v", h, err)
+	}
+	compactTo(t, second, Snapshot(1))
+	loadable(t, open, &state.Loaded{Snapshot: Snapshot(1)})
+}
+
+// turns: each of eight writers adds to a number under the lock. No addition is lost.
+func turns(t *testing.T, open func() state.Store) {
+	const writers, times = 8, 3
+	var wg sync.WaitGroup
+	for i := range writers {
+		s := open()
+		wg.Go(func() {
+			for range times {
+				if err := add(t.Context(), s, strconv.Itoa(i), true); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	counted(t, open, writers*times, 0)
+}
+
+// race: eight writers ignore the lock. What was acknowledged counts, and nothing else.
+func race(t *testing.T, open func() state.Store) {
+	stores := make([]state.Store, 8)
+	for i := range stores {
+		stores[i] = open()
+	}
+	if stores[0] == stores[1] {
+		return // this store has one client only
+	}
+	var wg sync.WaitGroup
+	var done, refused atomic.Int32
+	for i, s := range stores {
+		wg.Go(func() {
+			for range 5 {
+				err := add(t.Context(), s, strconv.Itoa(i), false)
+				switch conflict := (*state.ConflictError)(nil); {
+				case err == nil:
+					done.Add(1)
+				case errors.As(err, &conflict):
+					refused.Add(1)
+				default:
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d done, %d refused", done.Load(), refused.Load())
+	if done.Load() == 0 {
+		t.Error("nobody could write")
+	}
+	counted(t, open, int(done.Load()), int(refused.Load()))
+}
+
+// add is a small run: it adds one to the number, first in the journal and then in the snapshot.
+func add(ctx context.Context, s state.Store, id string, locked bool) error {
+	if locked {
+		unlock, err := lockWhenFree(ctx, s, state.Holder{ID: id, Operation: "add"})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = unlock() }()
+	}
+	loaded, err := s.Load(ctx)
+	if err != nil {
+		return err
+	}
+	n := count(loaded) + 1
+	if err := s.Append(ctx, Object(1, App, fmt.Sprintf(`{"n":%d}`, n))); err != nil {
+		return err
+	}
+	next := Snapshot(loaded.Snapshot.Serial + 1)
+	next.Resources[App].Attributes = json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))
+	return s.Compact(ctx, next, nil)
+}
+
+// counted fails unless each run that was done counts, once. One that was refused in between may have left its record.
+func counted(t *testing.T, open func() state.Store, done, refused int) {
+	t.Helper()
+	loaded, err := open().Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := count(loaded); loaded.Snapshot.Serial != uint64(done) || n < done || n > done+refused {
+		t.Errorf("%d were done and %d refused, and the state counts %d with serial %d", done, refused, n, loaded.Snapshot.Serial)
 	}
 }
