@@ -4,7 +4,8 @@ SHELL := bash
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TESTFLAGS ?=
 BENCH     ?= .
-FUZZTIME  ?= 10s
+FUZZ      ?= .
+FUZZTIME  ?= 5m
 
 LINT_VERSION := v2.15.0
 LINT         := bin/golangci-lint-$(LINT_VERSION)
@@ -36,12 +37,10 @@ $(LINT):
 bench: ## Run the benchmarks (BENCH=regexp)
 	go test -timeout 60m -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-fuzz: ## Fuzz each fuzz target for a while (FUZZTIME=10s)
-	@set -e; git grep -l '^func Fuzz' -- '*_test.go' | while read -r file; do \
-	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
-	    echo "$$target in $$(dirname "$$file")"; \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
-	  done; \
+fuzz: ## Fuzz each fuzz target for a while (FUZZ=regexp of ./package/FuzzTarget, FUZZTIME=5m)
+	@set -eo pipefail; git grep -o '^func Fuzz[A-Za-z0-9_]*' -- '*_test.go' | sed 's|/[^/]*:func |/|; s|^|./|' | grep -E '$(FUZZ)' | while read -r target; do \
+	  echo "$$target for $(FUZZTIME)"; \
+	  go test -run '^$$' -fuzz "^$${target##*/}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$${target%/*}"; \
 	done
 
 demo: build ## Show a plan and an apply on a network of your own machine

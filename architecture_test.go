@@ -29,6 +29,7 @@ var mayImport = []importRule{
 	{"config/addr", nil},
 	{"config/schema", nil},
 	{"plan/dag", nil},
+	{"internal/bounds", nil},
 	{"config", []string{"config/addr", "config/schema"}},
 	{"state", []string{"config/addr"}},
 	{"state/…", []string{"config/addr", "state", "state/…"}},

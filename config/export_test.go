@@ -1,5 +1,7 @@
 package config
 
+import "github.com/zclconf/go-cty/cty/function"
+
 // WithLimits makes an evaluation's limits lower, so that tests reach them soon.
 func WithLimits(elements, text int64, parts int) LoadOption {
 	return func(l *loader) { l.meter.maxElements, l.meter.maxText, l.meter.maxParts = elements, text, parts }
@@ -11,3 +13,6 @@ func DigestOfSource(src []byte) string {
 	content, _, _ := file.Body.PartialContent(rootSchema)
 	return digestOf(content.Blocks)
 }
+
+// FileSet is the function fileset that looks at most at so many files.
+func FileSet(dir string, most int) function.Function { return fileSetFunc(dir, most) }

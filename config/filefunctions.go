@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,14 +42,41 @@ func expandHome(path string) (string, error) {
 	return home + rest, err
 }
 
-func readFile(dir, path string) ([]byte, error) {
+// openFile opens a regular file: devices and pipes may have no end.
+func openFile(dir, path string) (*os.File, error) {
 	at, err := locate(dir, path)
 	if err != nil {
 		return nil, function.NewArgError(0, err)
 	}
-	b, err := os.ReadFile(at)
+	if info, err := os.Stat(at); err == nil && !info.Mode().IsRegular() {
+		return nil, function.NewArgErrorf(0, "%q is no file but a %s", path, kindOfFile(info.Mode()))
+	}
+	f, err := os.Open(at)
 	if err != nil {
 		return nil, unknownFile(path, err)
+	}
+	return f, nil
+}
+
+func kindOfFile(m fs.FileMode) string {
+	if m.IsDir() {
+		return "directory"
+	}
+	return "device or pipe"
+}
+
+func readFile(dir, path string) ([]byte, error) {
+	f, err := openFile(dir, path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	switch {
+	case err != nil:
+		return nil, unknownFile(path, err)
+	case len(b) > maxText:
+		return nil, function.NewArgErrorf(0, "%q has more than %d MB", path, maxText>>20)
 	}
 	return b, nil
 }
@@ -98,22 +127,45 @@ func fileFunctions(dir string) map[string]function.Function {
 				return cty.BoolVal(isFile(at)), nil
 			},
 		}),
-		"fileset": fileSetFunc(dir),
+		"fileset": fileSetFunc(dir, maxFiles),
 	}
 }
 
 // fileHash makes a function from a file's name to the hash of its bytes.
 func fileHash(dir string, algorithm func() hash.Hash, encode func([]byte) string) function.Function {
 	return textFunc(func(path string) (string, error) {
-		b, err := readFile(dir, path)
+		f, err := openFile(dir, path)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = f.Close() }()
 		h := algorithm()
-		h.Write(b)
-		return encode(h.Sum(nil)), err
+		if _, err := io.Copy(h, f); err != nil {
+			return "", unknownFile(path, err)
+		}
+		return encode(h.Sum(nil)), nil
 	})
 }
 
-// fileSetFunc lists the files under a directory that match a pattern, relative to it; "**" stands for directories.
-func fileSetFunc(dir string) function.Function {
+// limitedFS has no more than so many files.
+type limitedFS struct {
+	fs.FS
+	left int
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (l *limitedFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	if l.left < 0 {
+		return nil, fs.ErrInvalid
+	}
+	entries, err := fs.ReadDir(l.FS, name)
+	l.left -= len(entries)
+	return entries, err
+}
+
+// fileSetFunc lists the files under a directory that match a pattern, relative to it; "**" stands for directories. It looks at
+// most at so many files.
+func fileSetFunc(dir string, most int) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "path", Type: cty.String}, {Name: "pattern", Type: cty.String}},
 		Type:   function.StaticReturnType(cty.Set(cty.String)),
@@ -122,7 +174,11 @@ func fileSetFunc(dir string) function.Function {
 			if err != nil {
 				return cty.UnknownVal(ty), function.NewArgError(0, err)
 			}
-			names, err := doublestar.Glob(os.DirFS(root), filepath.ToSlash(args[1].AsString()), doublestar.WithFilesOnly())
+			files := &limitedFS{FS: os.DirFS(root), left: most}
+			names, err := doublestar.Glob(files, filepath.ToSlash(args[1].AsString()), doublestar.WithFilesOnly())
+			if err == nil && files.left < 0 {
+				err = fmt.Errorf("there are more than %d files to look at", most)
+			}
 			if err != nil {
 				return cty.UnknownVal(ty), function.NewArgError(1, err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/internal/bounds"
 )
 
 // seeds are the files of all archives, and bombs.
@@ -37,23 +38,46 @@ func seeds(f *testing.F, add func(name, source string)) {
 // low are limits that keep each run short.
 var low = config.WithLimits(10_000, 1<<20, 10_000)
 
-// FuzzLoad loads and evaluates files in both syntaxes: whatever is in them, it ends, and says what is wrong.
+// fuzzed are the kinds of files that FuzzLoad changes.
+var fuzzed = []string{"main.hcl", "main.hcl.json", "main_override.hcl", "main_override.hcl.json", "a.iexectest.hcl"}
+
+// FuzzLoad loads and evaluates files of all kinds and in both syntaxes, beside a small configuration and a module: whatever is
+// in them, it ends, and says what is wrong.
 func FuzzLoad(f *testing.F) {
-	seeds(f, func(name, source string) { f.Add(source, strings.HasSuffix(name, ".json")) })
-	dir := f.TempDir()
-	f.Fuzz(func(t *testing.T, source string, json bool) {
-		name := "main.hcl"
-		if json {
-			name = "main.hcl.json"
+	seeds(f, func(name, source string) {
+		kind := uint8(0)
+		if strings.HasSuffix(name, ".json") {
+			kind = 1
 		}
-		path := filepath.Join(dir, name)
+		f.Add(source, kind)
+		f.Add(source, kind+2)
+	})
+	f.Add("run \"a\" {\n  command = apply\n  variables {\n    v = 1\n  }\n  plan_options {\n    mode = refresh-only\n    target = [iexec_app.base]\n  }\n"+
+		"  assert {\n    condition = run.a.o == iexec_app.base.name\n    error_message = \"no ${var.v}\"\n  }\n  expect_failures = [var.v, output.o, iexec_app.base]\n}\n"+
+		"override_data {\n  target = data.oci_image.base\n  values = { checksum = \"0x\" }\n}\nvariables {\n  v = 2\n}\n", uint8(4))
+	dir := write(f, map[string]string{
+		"base.hcl": "variable \"v\" {\n  default = 1\n}\nresource \"iexec_app\" \"base\" {\n  name = \"a\"\n}\ndata \"oci_image\" \"base\" {\n  reference = \"a\"\n}\noutput \"o\" {\n  value = var.v\n}\n",
+		"m/m.hcl":  "variable \"v\" {\n  default = 1\n}\noutput \"o\" {\n  value = var.v\n}\n",
+	})
+	f.Fuzz(func(t *testing.T, source string, kind uint8) {
+		defer bounds.Watch()()
+		path := filepath.Join(dir, fuzzed[int(kind)%len(fuzzed)])
 		if err := os.WriteFile(path, []byte(source), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = os.Remove(path) }()
 		c, diags := config.Load(dir, schemas, low, config.ForVersion("1.0.0"))
 		mustPrint(t, c, diags)
+		files, more := c.LoadTests("tests")
+		mustPrint(t, c, more)
+		for _, file := range files {
+			for _, run := range file.Runs {
+				_, more := run.Values(c, nil)
+				mustPrint(t, c, more)
+			}
+		}
 		inputs, more := c.Inputs(config.InputSources{})
+		mustPrint(t, c, more)
 		if diags.HasErrors() || more.HasErrors() {
 			return
 		}
@@ -84,6 +108,7 @@ func FuzzInputs(f *testing.F) {
 	}
 	native, json := filepath.Join(dir, "a.tfvars"), filepath.Join(dir, "a.tfvars.json")
 	f.Fuzz(func(t *testing.T, nativeText, jsonText, arg string) {
+		defer bounds.Watch()()
 		for path, text := range map[string]string{native: nativeText, json: jsonText} {
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
@@ -105,6 +130,7 @@ func FuzzFormat(f *testing.F) {
 	f.Add("# a\n\n//b\nlocals{a=1#c\n/* d\n */ b= [1,\n2 , ]\n}\n")
 	f.Add("locals {\r\n  a = <<-E\r\n    x\r\n  E\r\n}\r\n")
 	f.Fuzz(func(t *testing.T, source string) {
+		defer bounds.Watch()()
 		out, diags := config.Format([]byte(source), "main.hcl")
 		if diags.HasErrors() {
 			if string(out) != source {

@@ -26,6 +26,7 @@ const (
 	maxText     = 256 << 20 // bytes of all texts that are put together
 	maxExponent = 1 << 16   // of a number, to the base of 2
 	maxParts    = 2_000_000 // of a value, all in all
+	maxFiles    = 1_000_000 // that fileset looks at
 	meterName   = "␀meter"
 )
 
@@ -177,7 +178,7 @@ func (m *meter) metered(name string, f function.Function) function.Function {
 		if within, err := count(v); !within {
 			return cty.UnknownVal(ty), err
 		}
-		return v, finite(v)
+		return v, Finite(v)
 	}
 	return function.New(spec)
 }
@@ -295,8 +296,8 @@ func formatted(args []cty.Value) (size float64) {
 	return size
 }
 
-// finite refuses numbers that nobody can write down.
-func finite(v cty.Value) error {
+// Finite is an error for a number that nobody can write down, because it has too many digits. Other values are fine.
+func Finite(v cty.Value) error {
 	v, _ = v.Unmark()
 	if !v.IsKnown() || v.IsNull() || v.Type() != cty.Number {
 		return nil
@@ -321,7 +322,7 @@ func checkedOperation(f function.Function) *hclsyntax.Operation {
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			v, err := f.Call(args)
 			if err == nil {
-				err = finite(v)
+				err = Finite(v)
 			}
 			return v, err
 		},
@@ -363,7 +364,7 @@ func (l *limiter) Enter(n hclsyntax.Node) hcl.Diagnostics {
 			n.Op = divide
 		}
 	case *hclsyntax.LiteralValueExpr:
-		if err := finite(n.Val); err != nil {
+		if err := Finite(n.Val); err != nil {
 			l.diags = append(l.diags, failure(n.SrcRange.Ptr(), "Invalid number", "%s.", upperFirst(err.Error())))
 		}
 	}
@@ -390,7 +391,7 @@ func constant(expr hcl.Expression) (cty.Value, hcl.Diagnostics) {
 	v, diags := expr.Value(nil)
 	if !diags.HasErrors() {
 		_ = cty.Walk(v, func(_ cty.Path, part cty.Value) (bool, error) {
-			err := finite(part)
+			err := Finite(part)
 			if err != nil && !diags.HasErrors() {
 				diags = append(diags, failure(expr.Range().Ptr(), "Invalid number", "%s.", upperFirst(err.Error())))
 			}

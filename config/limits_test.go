@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/iexecform/iexecform/config"
 )
 
@@ -67,6 +69,9 @@ func TestLimits(t *testing.T) {
 		"conditions":                   "locals {\n  a = " + nested(deep, "true ? 1 : ", "1", "") + "\n}\n",
 		"indexes":                      "locals {\n  a = local.b" + nested(deep, "[local.c]", "", "") + "\n}\n",
 		"loops in loops":               "locals {\n  a = " + nested(deep, "[for x in [1] : ", "x", "]") + "\n}\n",
+		"file without end":             "locals {\n  a = file(\"/dev/zero\")\n}\n",
+		"template without end":         "locals {\n  a = templatefile(\"/dev/zero\", {})\n}\n",
+		"hash of a file without end":   "locals {\n  a = filesha256(\"/dev/zero\")\n}\n",
 		"blocks":                       nested(deep, "a {\n", "", "}\n"),
 	} {
 		t.Run(name, func(t *testing.T) { refusedCheaply(t, "main.hcl", source) })
@@ -110,6 +115,23 @@ func refusedCheaply(t *testing.T, name, source string) {
 		t.Errorf("%d diagnostics", len(diags))
 	}
 	mustPrint(t, c, diags)
+}
+
+func TestFilesLimit(t *testing.T) {
+	dir := write(t, map[string]string{"a/b/c.txt": "", "a/d.txt": "", "e.txt": ""})
+	list := func(most int) (int, error) {
+		v, err := config.FileSet(dir, most).Call([]cty.Value{cty.StringVal("."), cty.StringVal("**")})
+		if err != nil {
+			return 0, err
+		}
+		return v.LengthInt(), nil
+	}
+	if n, err := list(5); n != 3 || err != nil { // two directories as well
+		t.Errorf("%d files, %v", n, err)
+	}
+	if _, err := list(4); err == nil || !strings.Contains(err.Error(), "more than 4 files") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // What is large, but not too large, is accepted.

@@ -242,7 +242,11 @@ func (e *evaluator) providerOf(n *node, ctx *hcl.EvalContext) (p addr.Provider, 
 		return fail("The key of provider %s is known only after apply, but it must be known to plan. Compute it from values that are known now.", p)
 	}
 	p.Key = addr.StringKey(v.AsString())
-	keys := e.of(e.Config.providers[p.Block()]).keys
+	block := e.providers[p.Block()]
+	if block == nil {
+		return p, true, nil // told, or in a file that can't be read
+	}
+	keys := e.of(block).keys
 	usable, known := keys[p.Key]
 	if !known && keys != nil {
 		names := make([]string, 0, len(keys))

@@ -7,6 +7,9 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/iexecform/iexecform/config"
 )
 
 // decode reads the JSON of a state object as a value of an object type. Attributes that are absent are null; unknown ones
@@ -20,6 +23,15 @@ func (dec *decoder) decode(raw []byte, t cty.Type) (cty.Value, error) {
 		return cty.NilVal, fmt.Errorf("attributes: %w", err)
 	}
 	return v, nil
+}
+
+// DecodeValue reads the JSON of a value of any type.
+func DecodeValue(raw []byte, t cty.Type) (cty.Value, error) {
+	v, err := ctyjson.Unmarshal(raw, t)
+	if err != nil {
+		return cty.NilVal, err
+	}
+	return v, cty.Walk(v, func(_ cty.Path, part cty.Value) (bool, error) { return true, config.Finite(part) })
 }
 
 // texts shares equal strings: names of attributes, and values that objects have in common.
@@ -140,7 +152,11 @@ func (dec *decoder) number() (cty.Value, error) {
 		return cty.NilVal, err
 	}
 	if text := string(raw); len(text) > 18 || strings.ContainsAny(text, ".eE-") {
-		return cty.ParseNumberVal(text)
+		v, err := cty.ParseNumberVal(text)
+		if err == nil {
+			err = config.Finite(v)
+		}
+		return v, err
 	}
 	n := int64(0)
 	for _, digit := range raw {

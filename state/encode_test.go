@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/internal/bounds"
 	"github.com/iexecform/iexecform/state"
 )
 
@@ -240,6 +241,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"version":1,"resources":{"a_b.c":{"attributes":{"x":1e400,"y":"\u003c"}}}}`))
 	f.Add([]byte(`{"version":1,"outputs":{"o":{"type":"string","value":null}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounds.Watch()()
 		s, err := state.Decode(b)
 		if err != nil {
 			return

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/internal/bounds"
 	"github.com/iexecform/iexecform/state"
 )
 
@@ -115,6 +116,7 @@ func FuzzDecodeJournal(f *testing.F) {
 	f.Add(text[:len(text)-3])
 	f.Add([]byte("{\"version\":1}\n{\"type\":\"done\",\"addr\":\"a_b.c\",\"object\":{\"attributes\":{\"a\":{\"b\":null}}}}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounds.Watch()()
 		j, err := codec.DecodeJournal(b)
 		if err != nil || j == nil {
 			return

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"github.com/iexecform/iexecform/internal/bounds"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
@@ -33,6 +34,7 @@ func FuzzIdentifier(f *testing.F) {
 	f.Add("Größe 1")
 	f.Add("\u0301 0")
 	f.Fuzz(func(t *testing.T, text string) {
+		defer bounds.Watch()()
 		if got := identifier(text); got != "" && !hclsyntax.ValidIdentifier(got) {
 			t.Errorf("identifier(%q) is %q, which is no name", text, got)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/internal/bounds"
 )
 
 var app = addr.Resource{Type: "iexec_app", Name: "a"}
@@ -142,10 +143,16 @@ func TestProvider(t *testing.T) {
 }
 
 func FuzzParseInstance(f *testing.F) {
-	for _, text := range []string{"iexec_app.a", `data.oci_image.i["x"]`, "iexec_app.a[3]", `a.b["\u0007$${"]`} {
+	for _, text := range []string{"iexec_app.a", `data.oci_image.i["x"]`, "iexec_app.a[3]", `a.b["\u0007$${"]`, `module.m["x"].module.n[0].a.b`, "module.m"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		defer bounds.Watch()()
+		if target, err := addr.ParseTarget(text); err == nil {
+			if again, err := addr.ParseTarget(target.String()); err != nil || again != target {
+				t.Errorf("%q reads as %s, which reads as %s: %v", text, target, again, err)
+			}
+		}
 		first, err := addr.ParseInstance(text)
 		if err != nil {
 			return

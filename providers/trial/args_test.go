@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/iexecform/iexecform/internal/bounds"
 )
 
 func TestSplitArgs(t *testing.T) {
@@ -43,6 +45,7 @@ func FuzzSplitArgs(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		defer bounds.Watch()()
 		args, err := SplitArgs(text)
 		if slices.Contains(args, "") {
 			t.Errorf("%q has an empty argument", args)

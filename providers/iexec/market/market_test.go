@@ -17,6 +17,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/iexecform/iexecform/internal/bounds"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/orderbook"
@@ -453,6 +454,7 @@ func FuzzRow(f *testing.F) {
 	f.Add(`{"ok":true,"count":-1,"orders":{}}`)
 	f.Add(`{"ok":true,"orders":[`)
 	f.Fuzz(func(t *testing.T, body string) {
+		defer bounds.Watch()()
 		p := &proxy{before: func(*http.Request) *http.Response { return answer(200, body) }}
 		c, err := market.New("http://market.example", poco.Localnet().Domain(), market.Options{HTTPClient: &http.Client{Transport: p}, RetryFor: -1})
 		if err != nil {

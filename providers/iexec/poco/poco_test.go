@@ -11,6 +11,8 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/iexecform/iexecform/internal/bounds"
 )
 
 // sample is the order of the spot vectors, as files may write it.
@@ -238,6 +240,7 @@ func FuzzAmount(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		defer bounds.Watch()()
 		n, err := ParseAmount(text)
 		if err != nil {
 			return

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 
+	"github.com/iexecform/iexecform/internal/bounds"
 	"github.com/iexecform/iexecform/providers"
 )
 
@@ -110,6 +111,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(len(files), `[{"image": "x", "app": "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"}, 1]`)
 	f.Fuzz(func(t *testing.T, i int, text string) {
+		defer bounds.Watch()()
 		name, read := "cache/bellecour/deployments.json", (*reader).readDeployments
 		if i := uint(i) % uint(len(files)+1); i < uint(len(files)) {
 			name, read = files[i].name, files[i].read
