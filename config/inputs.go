@@ -29,7 +29,8 @@ const (
 type InputSources struct {
 	Environ []string   // as os.Environ
 	Args    []InputArg // in the order of the command line
-	// Given are values that were settled before: those of a plan that is applied. They win.
+	// Given are values that were settled before: those of a plan that is applied. They win, but for cty.NilVal, which the
+	// plan has of values that it doesn't keep.
 	Given map[string]cty.Value
 	// EphemeralOnly refuses Args for variables that are not ephemeral: their values are in the plan that is to be applied.
 	EphemeralOnly bool
@@ -324,9 +325,9 @@ func (c *Config) Inputs(src InputSources) (map[string]cty.Value, hcl.Diagnostics
 	for _, name := range keysOf(c.variables) {
 		v := c.variables[name].variable
 		given, set := g.set[name]
-		settled, isSettled := src.Given[name]
+		settled := src.Given[name]
 		switch {
-		case isSettled:
+		case settled != cty.NilVal:
 			value, err := v.convert(settled)
 			if err != nil {
 				g.fail(v.Range.Ptr(), "Invalid value for variable", "The value that the plan has of variable %q does not fit its type %s: %s.", name, typeexpr.TypeString(v.constraint), err)

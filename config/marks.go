@@ -46,9 +46,25 @@ func (c *Config) hasSecrets() bool {
 	return false
 }
 
-// Public returns the values of variables without those that must not be seen or kept: those that are declared so, and those
-// that a sensitive or write-only attribute is set from.
+// Public returns the values of variables; of those that must not be seen or kept it has cty.NilVal: those that are declared
+// so, and those that a sensitive or write-only attribute is set from.
 func (c *Config) Public(inputs map[string]cty.Value) map[string]cty.Value {
+	secret := c.secrets()
+	public := make(map[string]cty.Value, len(inputs))
+	for name, v := range inputs {
+		switch n := c.variables[name]; {
+		case n == nil:
+		case secret[n] || n.variable.secret() || v.ContainsMarked():
+			public[name] = cty.NilVal
+		default:
+			public[name] = v
+		}
+	}
+	return public
+}
+
+// secrets are the variables, local values and outputs of modules that sensitive and write-only attributes are set from.
+func (c *Config) secrets() map[*node]bool {
 	secret := map[*node]bool{}
 	var spoil func(n *node)
 	spoil = func(n *node) {
@@ -71,13 +87,7 @@ func (c *Config) Public(inputs map[string]cty.Value) map[string]cty.Value {
 			}
 		}
 	}
-	public := make(map[string]cty.Value, len(inputs))
-	for name, v := range inputs {
-		if n := c.variables[name]; n != nil && !secret[n] && !v.ContainsMarked() {
-			public[name] = v
-		}
-	}
-	return public
+	return secret
 }
 
 // secrets are the bindings of attributes that are not shown or kept.
@@ -87,7 +97,7 @@ func (b *body) secrets() (list []binding) {
 	}
 	keep := func(set []binding) {
 		for _, one := range set {
-			if one.attr.Sensitive || one.attr.WriteOnly {
+			if secretAttr(one.attr) {
 				list = append(list, one)
 			}
 		}

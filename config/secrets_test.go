@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
 )
@@ -121,7 +122,8 @@ variable "v" {
 	}
 }
 
-// Values of variables that a secret attribute is set from aren't public, however they get there.
+// Values of variables that a secret attribute is set from aren't public, however they get there, and no constant that may be
+// secret is in the outline.
 func TestPublic(t *testing.T) {
 	c := load(t, `
 variable "seen" {
@@ -162,7 +164,18 @@ resource "iexec_app" "a" {
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
-	if got := keys(c.Public(inputs)); len(got) != 1 || got[0] != "seen" {
-		t.Errorf("public: %v, want seen only", got)
+	for name, v := range c.Public(inputs) {
+		if (v != cty.NilVal) != (name == "seen") {
+			t.Errorf("%s: public is %#v, want seen only", name, v)
+		}
+	}
+	outline := string(c.Outline())
+	for _, secret := range []string{`"b"`, `"c"`, `"d"`, `"e"`} {
+		if strings.Contains(outline, secret) {
+			t.Errorf("the outline has %s: %s", secret, outline)
+		}
+	}
+	if !strings.Contains(outline, `"seen":{"default":"a"}`) {
+		t.Errorf("the outline lacks a default that is no secret: %s", outline)
 	}
 }

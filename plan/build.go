@@ -75,7 +75,7 @@ func newBuilder(o Options) *builder {
 		plan: &Plan{
 			Tool: o.Tool, Mode: o.Mode, Project: o.Config.Settings.Project, Workspace: o.Workspace,
 			Lineage: o.State.Snapshot.Lineage, Serial: o.State.Snapshot.Serial, Records: o.State.Records,
-			Config: o.Config.Digest(), Variables: o.Config.Public(o.Inputs),
+			Config: o.Config.Digest(), Variables: o.Config.Public(o.Inputs), Outline: o.Config.Outline(),
 		},
 		session:   NewSession(o.Providers, o.State, o.Config.Settings.Project, o.Workspace, o.Config.Dir, o.Prompt),
 		objects:   make(map[addr.Instance]*object, known),
@@ -635,7 +635,9 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 			p.Expect = append(p.Expect, Expectation{Provider: c.provider.String(), Precondition: e})
 		}
 	}
-	slices.SortFunc(p.Changes, func(x, y Change) int { return x.Addr.Compare(y.Addr) })
+	byAddress := func(x, y Change) int { return x.Addr.Compare(y.Addr) }
+	slices.SortFunc(p.Changes, byAddress)
+	slices.SortFunc(p.Reads, byAddress)
 	slices.SortStableFunc(p.Notices, func(x, y Notice) int { return x.Addr.Compare(y.Addr) })
 	slices.SortFunc(p.Providers, func(x, y Provider) int { return compareText(x.Addr.String(), y.Addr.String()) })
 	b.orderActions()

@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/zclconf/go-cty/cty"
@@ -115,12 +116,25 @@ func (b *builder) later(in config.Instance, after addr.Instance) config.Result {
 			values[a.Name] = cty.UnknownVal(a.Type)
 		}
 	}
-	what := "what it refers to is known"
-	if after != (addr.Instance{}) {
-		what = after.String() + " is as planned"
+	hidden := slices.Clone(in.Sensitive)
+	for _, a := range table.Attrs {
+		if a.Sensitive || a.WriteOnly {
+			hidden = append(hidden, a.Name)
+		}
 	}
-	b.plan.Notices = append(b.plan.Notices, Notice{Addr: in.Addr, Notice: providers.Notice{
-		Level: providers.Info, Summary: fmt.Sprintf("it is read after %s", what),
-	}})
-	return config.Result{Value: cty.ObjectVal(values)}
+	value := cty.ObjectVal(values)
+	read := Change{Addr: in.Addr, Provider: in.Provider, Kind: Read, Before: cty.NullVal(value.Type()), After: redact(value, hidden)}
+	switch {
+	case after == (addr.Instance{}):
+		read.Reason, read.Because = ReasonConfigUnknown, []string{"what it refers to is not known yet"}
+	case in.Check:
+		read.Reason = ReasonCheckNested
+	default:
+		read.Reason = ReasonDependencyPending
+	}
+	if after != (addr.Instance{}) {
+		read.Because = []string{fmt.Sprintf("%s has to be as planned first", after)}
+	}
+	b.plan.Reads = append(b.plan.Reads, read)
+	return config.Result{Value: value}
 }

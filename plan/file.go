@@ -53,12 +53,14 @@ type filePlan struct {
 	Moves     []state.Moved              `json:"moves,omitempty"`
 	Providers []fileProvider             `json:"providers"`
 	Changes   []fileChange               `json:"changes"`
+	Reads     []fileRead                 `json:"reads,omitempty"`
 	Actions   []providers.Action         `json:"actions"`
 	Outputs   []fileOutput               `json:"outputs,omitempty"`
 	Notices   []Notice                   `json:"notices,omitempty"`
 	Expect    []Expectation              `json:"expect,omitempty"`
 	Checks    []config.CheckResult       `json:"checks,omitempty"`
 	Pending   []string                   `json:"pending,omitempty"`
+	Outline   json.RawMessage            `json:"configuration,omitempty"`
 }
 
 type fileProvider struct {
@@ -82,6 +84,15 @@ type fileChange struct {
 	DependsOn []addr.Instance      `json:"depends_on,omitempty"`
 	Importing string               `json:"importing,omitempty"`
 	MovedFrom *addr.Instance       `json:"moved_from,omitempty"`
+}
+
+// fileRead is a change of kind Read. Its value has its own type.
+type fileRead struct {
+	Addr     addr.Instance `json:"addr"`
+	Provider string        `json:"provider"`
+	Because  []string      `json:"because,omitempty"`
+	Reason   Reason        `json:"reason,omitempty"`
+	After    *fileValue    `json:"after"`
 }
 
 type fileOutput struct {
@@ -183,7 +194,7 @@ func encodePlan(p *Plan) ([]byte, error) {
 		Tool: p.Tool, Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial, Records: p.Records,
 		Config: p.Config, Targets: p.Targets, Exclude: p.Exclude, LeftOut: p.LeftOut, Complete: p.Complete, Types: map[string]json.RawMessage{}, Variables: map[string]*fileValue{},
 		Providers: []fileProvider{}, Changes: make([]fileChange, 0, len(p.Changes)), Actions: p.Actions,
-		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves, Checks: p.Checks,
+		Notices: p.Notices, Expect: p.Expect, Pending: p.Pending, Moves: p.Moves, Checks: p.Checks, Outline: p.Outline,
 	}
 	if body.Actions == nil {
 		body.Actions = []providers.Action{}
@@ -226,6 +237,13 @@ func encodePlan(p *Plan) ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", c.Addr, err)
 		}
 		body.Changes = append(body.Changes, fc)
+	}
+	for _, r := range p.Reads {
+		after, err := encodeValue(r.After, true)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Addr, err)
+		}
+		body.Reads = append(body.Reads, fileRead{Addr: r.Addr, Provider: r.Provider.String(), Because: r.Because, Reason: r.Reason, After: after})
 	}
 	for _, o := range p.Outputs {
 		fo := fileOutput{Name: o.Name, Description: o.Description, Sensitive: o.Sensitive}
@@ -315,7 +333,7 @@ func (f filePlan) plan() (*Plan, error) {
 	p := &Plan{
 		Mode: f.Mode, Project: f.Project, Workspace: f.Workspace, Lineage: f.Lineage, Serial: f.Serial, Records: f.Records,
 		Config: f.Config, Targets: f.Targets, Exclude: f.Exclude, LeftOut: f.LeftOut, Complete: f.Complete, Actions: f.Actions,
-		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves, Checks: f.Checks,
+		Notices: f.Notices, Expect: f.Expect, Pending: f.Pending, Moves: f.Moves, Checks: f.Checks, Outline: f.Outline,
 	}
 	dec := newDecoder()
 	for name, v := range f.Variables {
@@ -334,10 +352,13 @@ func (f filePlan) plan() (*Plan, error) {
 		if err != nil {
 			return nil, fmt.Errorf("type of %s: %w", name, err)
 		}
+		if !t.IsObjectType() {
+			return nil, fmt.Errorf("type of %s: it is a %s, but resources are objects", name, t.FriendlyName())
+		}
 		types[name] = t
 	}
 	for _, v := range f.Providers {
-		settings, err := ctyjson.Unmarshal(v.Config, cty.DynamicPseudoType)
+		settings, err := DecodeValue(v.Config, cty.DynamicPseudoType)
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", v.Addr, err)
 		}
@@ -366,6 +387,18 @@ func (f filePlan) plan() (*Plan, error) {
 			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
 		}
 		p.Changes = append(p.Changes, c)
+	}
+	for _, fr := range f.Reads {
+		r := Change{Addr: fr.Addr, Provider: addr.ParseProvider(fr.Provider), Kind: Read, Because: fr.Because, Reason: fr.Reason}
+		var err error
+		if r.After, err = fr.After.decode(dec, cty.NilType, cty.NilVal); err != nil {
+			return nil, fmt.Errorf("%s: %w", fr.Addr, err)
+		}
+		if r.After == cty.NilVal || !r.After.Type().IsObjectType() || r.After.IsNull() || !r.After.IsKnown() || !isData(r.Addr) {
+			return nil, fmt.Errorf("%s: what is read is an object of a data source", fr.Addr)
+		}
+		r.Before = cty.NullVal(r.After.Type())
+		p.Reads = append(p.Reads, r)
 	}
 	for _, fo := range f.Outputs {
 		o := OutputChange{Name: fo.Name, Description: fo.Description, Sensitive: fo.Sensitive}
@@ -416,7 +449,7 @@ func (fv *fileValue) decode(dec *decoder, typ cty.Type, absent cty.Value) (v cty
 		if typ, err = ctyjson.UnmarshalType(fv.Type); err != nil {
 			return cty.NilVal, err
 		}
-		v, err = ctyjson.Unmarshal(fv.Value, typ)
+		v, err = DecodeValue(fv.Value, typ)
 	case typ == cty.NilType:
 		return cty.NilVal, errors.New("a value lacks its type")
 	default:

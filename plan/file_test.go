@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/internal/bounds"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -166,9 +166,6 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// hugeExponent finds numbers that take minutes to write out, digit for digit, as numbers are written.
-var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
-
 // FuzzDecode changes plans under a digest that fits: what can be decoded can be printed and encoded again, to the same.
 func FuzzDecode(f *testing.F) {
 	for _, path := range []string{"create", "replace", "outputs", "data-unused", "pending", "target"} {
@@ -182,8 +179,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, body []byte) {
+		defer bounds.Watch()()
 		document, ok := plan.Sealed(body)
-		if !ok || hugeExponent.Match(body) {
+		if !ok {
 			return
 		}
 		p, err := plan.Decode(document)

@@ -114,7 +114,7 @@ func (b *builder) prevented(i addr.Instance) *hcl.Diagnostic {
 		"To leave it as it is and only forget it, write a block: removed { from = %s, mode = \"forget\" }", i, b.goneBecause(i), i)
 }
 
-// Reason is why an object is replaced or goes, in Terraform's words for it.
+// Reason is why an object is replaced or goes, or a data source is read late, in Terraform's words for it.
 type Reason string
 
 // The reasons. ReasonNone is that of all other changes.
@@ -124,11 +124,16 @@ const (
 	ReasonRequested    Reason = "replace_by_request"
 	ReasonTriggered    Reason = "replace_by_triggers"
 	ReasonTainted      Reason = "replace_because_tainted"
-	ReasonNoConfig     Reason = "delete_because_no_resource_config"
-	ReasonNoModule     Reason = "delete_because_no_module"
-	ReasonRepetition   Reason = "delete_because_wrong_repetition"
-	ReasonCountIndex   Reason = "delete_because_count_index"
-	ReasonEachKey      Reason = "delete_because_each_key"
+	// Of data sources that are read after the actions.
+	ReasonConfigUnknown     Reason = "read_because_config_unknown"
+	ReasonDependencyPending Reason = "read_because_dependency_pending"
+	ReasonCheckNested       Reason = "read_because_check_nested"
+
+	ReasonNoConfig   Reason = "delete_because_no_resource_config"
+	ReasonNoModule   Reason = "delete_because_no_module"
+	ReasonRepetition Reason = "delete_because_wrong_repetition"
+	ReasonCountIndex Reason = "delete_because_count_index"
+	ReasonEachKey    Reason = "delete_because_each_key"
 )
 
 // reason is why a change is one that takes something away.

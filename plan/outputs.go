@@ -61,7 +61,7 @@ func DecodeOutput(o state.Output) cty.Value {
 	if err != nil {
 		return null
 	}
-	v, err := ctyjson.Unmarshal(o.Value, typ)
+	v, err := DecodeValue(o.Value, typ)
 	if err != nil {
 		return null
 	}

@@ -6,6 +6,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"math/big"
 
 	"github.com/zclconf/go-cty/cty"
@@ -36,7 +37,8 @@ type Plan struct {
 	Serial    uint64
 	Records   int                  // journal records folded into that state: not 0 after an interrupted run
 	Config    string               // sha256 of the configuration files, as hex
-	Variables map[string]cty.Value // values of those that may be seen and kept
+	Variables map[string]cty.Value // cty.NilVal for those that must not be seen or kept
+	Outline   json.RawMessage      // of the configuration, for policy tools: see config.Config.Outline
 	Targets   []string
 	Exclude   []string // addresses that are left out
 	LeftOut   []string // addresses that are left out with them, because they depend on them
@@ -45,6 +47,7 @@ type Plan struct {
 	Moves     []state.Moved // in the state, all at once, before anything else
 	Providers []Provider
 	Changes   []Change           // sorted by address; no-ops included
+	Reads     []Change           // of data sources that are read after the actions: Kind is Read; sorted by address
 	Actions   []providers.Action // in the order of their numbers; After points backwards only
 	Outputs   []OutputChange     // sorted by name; unchanged ones included
 	Notices   []Notice
@@ -62,6 +65,9 @@ type Provider struct {
 	Sensitive []string          // names of those: apply evaluates them again
 	Network   map[string]string // identity facts, or nil
 }
+
+// Read is the kind of what is planned for a data source.
+const Read providers.ChangeKind = "read"
 
 // Change is what happens to one resource instance.
 type Change struct {
@@ -156,6 +162,9 @@ func (p *Plan) Count() Counts {
 		if p.Changes[i].Importing != "" {
 			c.Imports++
 		}
+	}
+	if len(p.Reads) > 0 {
+		c.Changes[Read] = len(p.Reads)
 	}
 	for i := range p.Actions {
 		cost := p.Actions[i].Cost

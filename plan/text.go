@@ -39,6 +39,9 @@ func (p *Plan) String() string {
 			fmt.Fprintf(&out, "  %s: %s -> %s\n", d.Name, short(d.Before), short(d.After))
 		}
 	}
+	for _, r := range p.Reads {
+		fmt.Fprintf(&out, "read %s (%s)\n", r.Addr, strings.Join(r.Because, "; "))
+	}
 	for _, a := range p.Actions {
 		fmt.Fprintf(&out, "%d. %s %s", a.ID, a.Kind, a.Addr)
 		if len(a.After) > 0 {

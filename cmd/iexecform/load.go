@@ -23,6 +23,7 @@ import (
 type lazyTables struct{ *app }
 
 func (t lazyTables) ResourceTable(typ string) *schema.Table { return t.providers().ResourceTable(typ) }
+func (t lazyTables) DataTable(typ string) *schema.Table     { return t.providers().DataTable(typ) }
 
 // inputFlags are where the values of variables come from.
 type inputFlags struct {

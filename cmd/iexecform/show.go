@@ -142,7 +142,7 @@ func (a *app) objects(s *state.Snapshot, list []addr.Instance) ([]view.Object, e
 			if typeErr != nil {
 				return nil, fmt.Errorf("%s in the state: %w", i, err)
 			}
-			if value, err = ctyjson.Unmarshal(o.Attributes, typ); err != nil {
+			if value, err = plan.DecodeValue(o.Attributes, typ); err != nil {
 				return nil, fmt.Errorf("%s in the state: %w", i, err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
@@ -137,11 +138,14 @@ func withWriteOnly(diffs []plan.AttrDiff, table *schema.Table) []plan.AttrDiff {
 }
 
 // tableOf is the table of a resource type, or nil.
-func tableOf(tables Tables, typ string) *schema.Table {
-	if tables == nil {
+func tableOf(tables Tables, r addr.Resource) *schema.Table {
+	switch {
+	case tables == nil:
 		return nil
+	case r.Mode == addr.Data:
+		return tables.DataTable(r.Type)
 	}
-	return tables.ResourceTable(typ)
+	return tables.ResourceTable(r.Type)
 }
 
 func attrOf(table *schema.Table, name string) *schema.Attr {

@@ -49,7 +49,7 @@ func (h *Human) planDrift(b *bytes.Buffer, p *plan.Plan) {
 			what = "is gone"
 		}
 		fmt.Fprintf(b, "  # %s %s\n", c.Addr, what)
-		for _, d := range drift(c, tableOf(h.Tables, c.Addr.Resource.Type)) {
+		for _, d := range drift(c, tableOf(h.Tables, c.Addr.Resource)) {
 			fmt.Fprintf(b, "      %s %s = %s\n", markPaint(d.Mark)(h.Colour, d.Mark), d.Name, d.text(h.Colour.dim(" -> ")))
 		}
 	}

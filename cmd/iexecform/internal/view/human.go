@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
@@ -58,13 +59,15 @@ func kindOf(k providers.ChangeKind) kind {
 		return kind{"-", "destroy", "will be destroyed", Palette.red}
 	case providers.Forget:
 		return kind{".", "forget", "will be forgotten", Palette.dim}
+	case plan.Read:
+		return kind{"<=", "read (data sources)", "will be read during apply", Palette.cyan}
 	}
 	return kind{" ", "", "", Palette.dim}
 }
 
 // shownKinds is the order of the legend.
 var shownKinds = []providers.ChangeKind{
-	providers.Create, providers.Adopt, providers.Update, providers.Replace, providers.Delete, providers.Forget,
+	providers.Create, providers.Adopt, providers.Update, providers.Replace, providers.Delete, providers.Forget, plan.Read,
 }
 
 // Plan prints a plan to standard output.
@@ -79,6 +82,9 @@ func (h *Human) Plan(p *plan.Plan) error {
 		h.planDrift(&b, p)
 		for i := range p.Changes {
 			h.planChange(&b, &p.Changes[i])
+		}
+		for i := range p.Reads {
+			h.planChange(&b, &p.Reads[i])
 		}
 		for _, m := range otherMoves(p) {
 			fmt.Fprintf(&b, "  %s\n\n", h.Colour.bold(movedHeader(m)))
@@ -155,11 +161,19 @@ func (h *Human) planChange(b *bytes.Buffer, c *plan.Change) {
 	}
 	r := c.Addr.Resource
 	symbol := shown.paint(h.Colour, shown.symbol)
-	fmt.Fprintf(b, "%s%s resource %q %q {\n", strings.Repeat(" ", 3-len(shown.symbol)), symbol, r.Type, r.Name)
-	for _, line := range h.attributes(c, tableOf(h.Tables, r.Type)) {
+	fmt.Fprintf(b, "%s%s %s %q %q {\n", strings.Repeat(" ", 3-len(shown.symbol)), symbol, blockOf(r), r.Type, r.Name)
+	for _, line := range h.attributes(c, tableOf(h.Tables, r)) {
 		b.WriteString(line + "\n")
 	}
 	b.WriteString("    }\n\n")
+}
+
+// blockOf is the type of the block that an address names.
+func blockOf(r addr.Resource) string {
+	if r.Mode == addr.Data {
+		return "data"
+	}
+	return "resource"
 }
 
 // attributes prints the attributes of a change, one or more lines each.

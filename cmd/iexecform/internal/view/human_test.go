@@ -33,6 +33,8 @@ var thing = schema.Table{Type: "demo_thing", Attrs: []schema.Attr{
 	{Name: "orders", Type: cty.Map(cty.Object(map[string]cty.Type{"hash": cty.String}))},
 }}
 
+func (tables) DataTable(string) *schema.Table { return nil }
+
 func (tables) ResourceTable(typ string) *schema.Table {
 	if typ == thing.Type {
 		return &thing

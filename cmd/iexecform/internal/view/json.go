@@ -94,36 +94,37 @@ type jsonState struct {
 
 type jsonValues struct {
 	Outputs    map[string]jsonOutput `json:"outputs"`
-	RootModule jsonModule            `json:"root_module"`
+	RootModule *jsonModule           `json:"root_module"`
+
+	modules map[addr.Module]*jsonModule
 }
 
 func newValues() jsonValues {
-	return jsonValues{Outputs: map[string]jsonOutput{}, RootModule: jsonModule{Resources: []jsonResource{}}}
+	root := &jsonModule{Resources: []jsonResource{}}
+	return jsonValues{Outputs: map[string]jsonOutput{}, RootModule: root, modules: map[addr.Module]*jsonModule{"": root}}
 }
 
 func (v *jsonValues) add(r jsonResource) {
-	at := v.RootModule.child(r.module)
+	at := v.module(r.module)
 	at.Resources = append(at.Resources, r)
+}
+
+// module is the entry of a module, which is made when it isn't there yet.
+func (v *jsonValues) module(path addr.Module) *jsonModule {
+	m := v.modules[path]
+	if m == nil {
+		m = &jsonModule{Address: path, Resources: []jsonResource{}}
+		v.modules[path] = m
+		in := v.module(path.Parent())
+		in.Children = append(in.Children, m)
+	}
+	return m
 }
 
 type jsonModule struct {
 	Address   addr.Module    `json:"address,omitempty"`
 	Resources []jsonResource `json:"resources"`
 	Children  []*jsonModule  `json:"child_modules,omitempty"`
-}
-
-// child is the entry of a module, which is made when it isn't there yet.
-func (m *jsonModule) child(path addr.Module) *jsonModule {
-	if path == m.Address {
-		return m
-	}
-	in := m.child(path.Parent())
-	i := slices.IndexFunc(in.Children, func(c *jsonModule) bool { return c.Address == path })
-	if i < 0 {
-		i = len(in.Children)
-		in.Children = append(in.Children, &jsonModule{Address: path, Resources: []jsonResource{}})
-	}
-	return in.Children[i]
 }
 
 // State prints a whole state.

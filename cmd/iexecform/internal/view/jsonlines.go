@@ -106,6 +106,11 @@ func (l *Lines) Plan(p *plan.Plan, _ bool) error {
 		}
 		l.line("info", fmt.Sprintf("%s: plan to %s", c.Addr, action), "planned_change", map[string]any{"change": change})
 	}
+	for _, r := range p.Reads {
+		l.line("info", fmt.Sprintf("%s: plan to read", r.Addr), "planned_change", map[string]any{"change": map[string]any{
+			"resource": toJSONAddr(r.Addr), "action": "read", "reason": r.Reason, "because": r.Because,
+		}})
+	}
 	for _, n := range p.Notices {
 		level := "info"
 		if n.Level != providers.Info {

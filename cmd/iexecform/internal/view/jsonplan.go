@@ -11,6 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
+	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -18,16 +19,24 @@ import (
 type jsonPlan struct {
 	FormatVersion   string                `json:"format_version"`
 	Tool            string                `json:"iexecform_version"`
+	Variables       map[string]jsonInput  `json:"variables,omitempty"`
 	PlannedValues   jsonValues            `json:"planned_values"`
 	ResourceDrift   []jsonResourceChange  `json:"resource_drift,omitempty"`
 	ResourceChanges []jsonResourceChange  `json:"resource_changes"`
 	OutputChanges   map[string]jsonChange `json:"output_changes"`
 	PriorState      jsonPrior             `json:"prior_state"`
+	Configuration   json.RawMessage       `json:"configuration,omitempty"`
 	Checks          []jsonCheck           `json:"checks,omitempty"`
 	Applyable       bool                  `json:"applyable"`
 	Complete        bool                  `json:"complete"`
 	Errored         bool                  `json:"errored"`
 	Own             jsonOwn               `json:"iexecform"`
+}
+
+// jsonInput is the value of a variable; null where it must not be seen.
+type jsonInput struct {
+	Value     json.RawMessage `json:"value"`
+	Sensitive bool            `json:"sensitive,omitempty"`
 }
 
 // jsonPrior is the state as it was refreshed, before the plan.
@@ -129,7 +138,7 @@ func (j *JSON) Plan(p *plan.Plan) error {
 	doc := jsonPlan{
 		FormatVersion: "1.2", Tool: p.Tool, ResourceChanges: []jsonResourceChange{}, OutputChanges: map[string]jsonChange{},
 		PlannedValues: newValues(), PriorState: jsonPrior{FormatVersion: "1.0", Tool: p.Tool, Values: newValues()},
-		Checks:    toJSONChecks(p.Checks),
+		Checks: toJSONChecks(p.Checks), Variables: map[string]jsonInput{}, Configuration: p.Outline,
 		Applyable: p.Complete && !p.Empty(), Complete: p.Complete, Errored: !p.Complete,
 		Own: jsonOwn{
 			Digest: digest, Mode: p.Mode, Project: p.Project, Workspace: p.Workspace, Lineage: p.Lineage, Serial: p.Serial,
@@ -137,9 +146,21 @@ func (j *JSON) Plan(p *plan.Plan) error {
 			Preconditions: preconditions(p), Notices: []jsonNotice{}, Pending: orEmpty(p.Pending),
 		},
 	}
+	for name, v := range p.Variables {
+		value, err := marshalValue(v)
+		if err != nil {
+			return fmt.Errorf("variable %s: %w", name, err)
+		}
+		doc.Variables[name] = jsonInput{Value: value, Sensitive: v == cty.NilVal}
+	}
 	for i := range p.Changes {
 		if err := j.planned(&doc, p, &p.Changes[i]); err != nil {
 			return fmt.Errorf("%s: %w", p.Changes[i].Addr, err)
+		}
+	}
+	for i := range p.Reads {
+		if err := j.planned(&doc, p, &p.Reads[i]); err != nil {
+			return fmt.Errorf("%s: %w", p.Reads[i].Addr, err)
 		}
 	}
 	for _, o := range p.Outputs {
@@ -183,13 +204,21 @@ func (j *JSON) planned(doc *jsonPlan, p *plan.Plan, c *plan.Change) error {
 	return nil
 }
 
+// modeOf is an address's mode in Terraform's words.
+func modeOf(r addr.Resource) string {
+	if r.Mode == addr.Data {
+		return "data"
+	}
+	return "managed"
+}
+
 func (j *JSON) resource(c *plan.Change, values json.RawMessage, sensitive any) jsonResource {
 	r := c.Addr.Resource
 	out := jsonResource{
-		Address: c.Addr.String(), Mode: "managed", Type: r.Type, Name: r.Name, Index: index(c.Addr.Key),
+		Address: c.Addr.String(), Mode: modeOf(r), Type: r.Type, Name: r.Name, Index: index(c.Addr.Key),
 		Provider: c.Provider.String(), Values: values, Sensitive: sensitive, DependsOn: c.DependsOn, module: r.Module,
 	}
-	if table := tableOf(j.Tables, r.Type); table != nil {
+	if table := tableOf(j.Tables, r); table != nil {
 		out.SchemaVersion = table.Version
 	}
 	return out
@@ -273,10 +302,10 @@ func summaryCounts(c plan.Counts) map[string]int {
 func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange, error) {
 	r := c.Addr.Resource
 	out := jsonResourceChange{
-		Address: c.Addr.String(), Mode: "managed", Type: r.Type, Name: r.Name, Index: index(c.Addr.Key),
+		Address: c.Addr.String(), Mode: modeOf(r), Type: r.Type, Name: r.Name, Index: index(c.Addr.Key),
 		Provider: c.Provider.String(), Because: c.Because, ModuleAddress: string(r.Module),
 	}
-	sensitive := j.sensitive(r.Type)
+	sensitive := j.sensitive(r)
 	change := jsonChange{Actions: changeActions(c), AfterUnknown: map[string]any{}, BeforeSensitive: sensitive(c.Before), AfterSensitive: sensitive(c.After)}
 	var err error
 	before, after := c.Before, c.After
@@ -304,6 +333,8 @@ func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange,
 	case providers.Replace:
 		out.ActionReason = cmp.Or(string(c.Reason), "replace_because_cannot_update")
 		change.ReplacePaths = j.replacePaths(c)
+	case plan.Read:
+		out.ActionReason = string(c.Reason)
 	case providers.Delete, providers.Forget:
 		if p.Mode == plan.Normal {
 			out.ActionReason = cmp.Or(string(c.Reason), "delete_because_no_resource_config")
@@ -315,7 +346,7 @@ func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange,
 
 // replacePaths are the attributes whose change makes another object necessary.
 func (j *JSON) replacePaths(c *plan.Change) (paths [][]string) {
-	table := tableOf(j.Tables, c.Addr.Resource.Type)
+	table := tableOf(j.Tables, c.Addr.Resource)
 	for _, d := range plan.Diff(c.Before, c.After) {
 		if a := attrOf(table, d.Name); a != nil && a.ForceNew {
 			paths = append(paths, []string{d.Name})
@@ -354,13 +385,13 @@ func identity(c *plan.Change) string {
 }
 
 // sensitive makes the mask of an object's sensitive attributes.
-func (j *JSON) sensitive(typ string) func(cty.Value) map[string]any {
+func (j *JSON) sensitive(r addr.Resource) func(cty.Value) map[string]any {
 	return func(object cty.Value) map[string]any {
 		mask := map[string]any{}
-		if j.Tables == nil || object.IsNull() {
+		if object.IsNull() {
 			return mask
 		}
-		if table := j.Tables.ResourceTable(typ); table != nil {
+		if table := tableOf(j.Tables, r); table != nil {
 			for _, a := range table.Attrs {
 				if a.Sensitive || a.WriteOnly {
 					mask[a.Name] = true

@@ -229,6 +229,9 @@ func newReview(p *plan.Plan, tables Tables) (*review, error) {
 			r.Changes = append(r.Changes, toChangeText(change, tables))
 		}
 	}
+	for i := range p.Reads {
+		r.Changes = append(r.Changes, toChangeText(&p.Reads[i], tables))
+	}
 	r.Bill = bill(p.Actions)
 	for _, m := range otherMoves(p) {
 		r.Moves = append(r.Moves, plain(strings.TrimPrefix(movedHeader(m), "# ")))
@@ -318,7 +321,6 @@ func facts(p *plan.Plan) []fact {
 }
 
 func toChangeText(c *plan.Change, tables Tables) changeText {
-	r := c.Addr.Resource
 	shown := kindOf(c.Kind)
 	text := changeText{
 		Addr: plain(c.Addr.String()), Kind: c.Kind, Symbol: shown.symbol,
@@ -337,7 +339,7 @@ func toChangeText(c *plan.Change, tables Tables) changeText {
 	for _, reason := range c.Because {
 		text.Because = append(text.Because, plain(strings.TrimPrefix(reason, "because ")))
 	}
-	text.Lines, text.Hidden = differences(c, tableOf(tables, r.Type), "")
+	text.Lines, text.Hidden = differences(c, tableOf(tables, c.Addr.Resource), "")
 	slices.SortStableFunc(text.Lines, func(a, b difference) int { // what the configuration says comes first
 		switch {
 		case a.Own == b.Own:

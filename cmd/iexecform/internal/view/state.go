@@ -9,7 +9,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
-	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/state"
 )
@@ -92,10 +91,7 @@ func (h *Human) Objects(objects []Object) error {
 func (h *Human) object(b *bytes.Buffer, o Object) {
 	r := o.Addr.Resource
 	fmt.Fprintf(b, "%s\nresource %q %q {\n", h.Colour.bold("# "+o.Addr.String()+":"), r.Type, r.Name)
-	var table *schema.Table
-	if h.Tables != nil {
-		table = h.Tables.ResourceTable(r.Type)
-	}
+	table := tableOf(h.Tables, r)
 	attrs := plan.Diff(cty.NullVal(o.Value.Type()), o.Value)
 	width := nameWidth(attrs)
 	for _, d := range attrs {
@@ -139,7 +135,7 @@ type jsonResource struct {
 }
 
 func (j *JSON) object(o Object) (jsonResource, error) {
-	mask := j.sensitive(o.Addr.Resource.Type)(o.Value)
+	mask := j.sensitive(o.Addr.Resource)(o.Value)
 	values, err := marshalValue(masked(o.Value, mask))
 	if err != nil {
 		return jsonResource{}, fmt.Errorf("%s: %w", o.Addr, err)

@@ -37,6 +37,7 @@ const DefaultWidth = 78
 // Tables is what a view needs to know of resource types. A type that it doesn't know is printed without units.
 type Tables interface {
 	ResourceTable(typ string) *schema.Table // nil when there is no such type
+	DataTable(typ string) *schema.Table     // nil when there is no such type
 }
 
 // Palette colours text, or doesn't.
