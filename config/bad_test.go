@@ -18,8 +18,9 @@ import (
 const leastBad = 150
 
 // TestBadInput loads wrong configurations of every type of block, and evaluates those that only then are wrong. Each archive
-// holds cases: a file, whose name says what is wrong with it (with .json for JSON syntax), and a file "want" with all that is
-// said of it.
+// holds cases: a file, whose name says what is wrong with it (with .json for JSON syntax, .test for a test file, .override for
+// an override file), and a file "want" with all that is said of it. There are a module in ./m, and a configuration that test
+// and override files are about.
 func TestBadInput(t *testing.T) {
 	paths, err := filepath.Glob("testdata/bad/*.txtar")
 	if err != nil {
@@ -64,15 +65,60 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+const (
+	badModule = `variable "text" {
+  type = string
+}
+variable "number" {
+  default = 1
+}
+output "out" {
+  value = var.text
+}
+`
+	badBase = `variable "v" {
+  default = 1
+}
+data "oci_image" "i" {
+  reference = "docker.io/a/b:1"
+}
+resource "iexec_app" "a" {
+  name = "a"
+}
+resource "iexec_app" "two" {
+  count = 2
+  name  = "n${count.index}"
+}
+output "o" {
+  value = var.v
+}
+check "c" {
+  assert {
+    condition     = var.v > 0
+    error_message = "no"
+  }
+}
+`
+)
+
 // said is what is said of a configuration of one file.
 func said(t *testing.T, name string, source []byte) string {
 	t.Helper()
-	file := "main.hcl"
-	if strings.HasSuffix(name, ".json") {
+	file, base := "main.hcl", ""
+	switch filepath.Ext(name) {
+	case ".json":
 		file = "main.hcl.json"
+	case ".test":
+		file, base = "a.iexectest.hcl", badBase
+	case ".override":
+		file, base = "main_override.hcl", badBase
 	}
-	dir := write(t, map[string]string{file: string(source)})
+	dir := write(t, map[string]string{"m/main.hcl": badModule, "base.hcl": base, file: string(source)})
 	c, diags := config.Load(dir, schemas, config.ForVersion("1.0.0"))
+	if !diags.HasErrors() {
+		_, more := c.LoadTests("tests")
+		diags = append(diags, more...)
+	}
 	if !diags.HasErrors() {
 		inputs, more := c.Inputs(config.InputSources{})
 		diags = append(diags, more...)
@@ -87,7 +133,7 @@ func said(t *testing.T, name string, source []byte) string {
 		b.WriteString(diagText(dir, hcl.Diagnostics{d}))
 		b.WriteString(valuesText(d))
 	}
-	return b.String()
+	return strings.ReplaceAll(b.String(), dir, "DIR")
 }
 
 // valuesText is the values that are shown beside the source.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -85,8 +86,13 @@ func (l *loader) policyWords(attr *hcl.Attribute, known []string) (words []strin
 // checkPolicies checks what the conditions refer to.
 func (l *loader) checkPolicies() {
 	for _, p := range l.policies {
+		if is := p.condition.condition; len(is.Variables()) == 0 {
+			l.errorf(is.Range().Ptr(), "Invalid condition", "The condition refers to nothing, so it is always the same. Refer to before or after.")
+		}
 		for _, expr := range []hcl.Expression{p.condition.condition, p.condition.message} {
+			functions := &finder{config: l.Config, locals: []map[string]struct{}{{}}}
 			for _, t := range expr.Variables() {
+				functions.locals[0][t.RootName()] = struct{}{} // looked at below
 				name, _ := attrName(t, 1)
 				switch root := t.RootName(); {
 				case !slices.Contains(policyRoots, root):
@@ -94,6 +100,10 @@ func (l *loader) checkPolicies() {
 				case root == "var" && l.variables[name] == nil && !l.incomplete:
 					l.errorf(t.SourceRange().Ptr(), "Reference to undeclared variable", "There is no variable %q.%s", name, DidYouMean(name, keysOf(l.variables)))
 				}
+			}
+			if node, ok := expr.(hclsyntax.Expression); ok {
+				_ = hclsyntax.Walk(node, functions) // its diagnostics are those of Enter and Exit, which return none
+				l.diags = append(l.diags, functions.diags...)
 			}
 		}
 	}

@@ -147,7 +147,7 @@ func (l *testLoader) file(path string) *TestFile {
 		l.errorf(nil, "Cannot read a test file", "%s.", upperFirst(err.Error()))
 		return nil
 	}
-	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	file, diags := parseNative(src, path)
 	l.diags = append(l.diags, diags...)
 	if file != nil {
 		l.files[path] = file
@@ -206,13 +206,17 @@ func (l *testLoader) run(t *TestFile, block *hcl.Block) *TestRun {
 	for _, inner := range content.Blocks {
 		switch inner.Type {
 		case "variables":
-			r.variables = append(r.variables, l.variableValues(inner)...)
+			values := l.variableValues(inner)
+			for _, attr := range values {
+				l.outcomes(t, attr.Expr)
+			}
+			r.variables = append(r.variables, values...)
 		case "override_data":
 			r.overrides = append(r.overrides, l.override(inner)...)
 		case "plan_options":
 			l.planOptions(r, inner)
 		case "assert":
-			r.Asserts = append(r.Asserts, l.assert(inner)...)
+			r.Asserts = append(r.Asserts, l.assert(t, inner)...)
 		}
 	}
 	return r
@@ -313,7 +317,31 @@ func (l *testLoader) expectation(expr hcl.Expression) []Expectation {
 	return nil
 }
 
-func (l *testLoader) assert(block *hcl.Block) []TestAssert {
+// outcomes checks that the outputs and the earlier runs that an expression of the file's next run refers to are there.
+func (l *testLoader) outcomes(t *TestFile, expr hcl.Expression) {
+	var earlier []string
+	for _, r := range t.Runs {
+		earlier = append(earlier, r.Name)
+	}
+	for _, ref := range expr.Variables() {
+		name, ok := attrName(ref, 1)
+		output := name
+		if root := ref.RootName(); root == "run" {
+			if ok && !slices.Contains(earlier, name) {
+				l.errorf(ref.SourceRange().Ptr(), invalidReference, "There is no earlier run %q in the file.%s", name, DidYouMean(name, earlier))
+				continue
+			}
+			output, ok = attrName(ref, 2)
+		} else if root != "output" {
+			continue
+		}
+		if ok && l.outputs[output] == nil {
+			l.errorf(ref.SourceRange().Ptr(), "Unsupported attribute", "There is no output %q in the configuration.%s", output, DidYouMean(output, keysOf(l.outputs)))
+		}
+	}
+}
+
+func (l *testLoader) assert(t *TestFile, block *hcl.Block) []TestAssert {
 	content := l.content(block.Body, &hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 		{Name: "condition", Required: true}, {Name: "error_message", Required: true},
 	}})
@@ -323,6 +351,7 @@ func (l *testLoader) assert(block *hcl.Block) []TestAssert {
 	}
 	for _, expr := range []hcl.Expression{is.Expr, message.Expr} {
 		l.diags = append(l.diags, l.testFinder(expr).diags...)
+		l.outcomes(t, expr)
 	}
 	return []TestAssert{{Range: is.Expr.Range(), condition: condition{is.Expr, message.Expr, "Test assertion failed"}}}
 }
