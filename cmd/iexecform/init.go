@@ -32,6 +32,7 @@ func (a *app) initCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), chain, o) },
 	}
 	cmd.Flags().StringVar(&chain, "chain", "arbitrum-sepolia-testnet", "the `CHAIN` of the new configuration: "+strings.Join(chainNames(), ", "))
+	cmd.Flags().Bool("input", true, "nothing is ever asked: --input=false is accepted for scripts that were made for Terraform")
 	o.add(cmd.Flags())
 	return cmd
 }
