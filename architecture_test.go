@@ -36,7 +36,7 @@ var mayImport = []importRule{
 	{"plan/suite", []string{"config", "config/addr", "config/schema", "state", "state/memory", "providers", "plan", "plan/apply"}},
 	{"providers", []string{"config/addr", "config/schema", "state"}},
 	{"providers/iexec/poco", nil},
-	{"providers/iexec/…", []string{"config/addr", "config/schema", "state", "providers", "providers/oci", "providers/retry", "providers/trace", "providers/iexec/…"}},
+	{"providers/iexec/…", []string{"config/addr", "config/schema", "state", "providers", "providers/oci", "providers/retry", "providers/trace", "providers/trial", "providers/iexec/…"}},
 	{"providers/builtin", []string{"config/schema", "state", "state/local", "providers"}},
 	{"providers/providertest", []string{"config", "config/addr", "state", "state/local", "plan", "plan/apply", "providers"}},
 	{"providers/…", []string{"config/addr", "config/schema", "state", "providers", "providers/retry", "providers/trace"}},

@@ -138,15 +138,24 @@ func errorf(summary, format string, args ...any) *hcl.Diagnostic {
 	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail}
 }
 
-// redact is an object value with the named attributes null.
+// redact is an object value with the named attributes null; "block.attribute" names one of a nested object.
 func redact(v cty.Value, names []string) cty.Value {
-	if len(names) == 0 || v.IsNull() {
+	if len(names) == 0 || v.IsNull() || !v.IsKnown() {
 		return v
 	}
 	attrs := v.AsValueMap()
 	for name, attr := range attrs {
-		if slices.Contains(names, name) {
+		var below []string
+		for _, n := range names {
+			if rest, ok := strings.CutPrefix(n, name+"."); ok {
+				below = append(below, rest)
+			}
+		}
+		switch {
+		case slices.Contains(names, name):
 			attrs[name] = cty.NullVal(attr.Type())
+		case below != nil:
+			attrs[name] = redact(attr, below)
 		}
 	}
 	return cty.ObjectVal(attrs)

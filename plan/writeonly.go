@@ -11,23 +11,30 @@ import (
 // Write-only attributes reach the provider and nothing else. A plan names those that its actions need; their values stay in
 // the session that the plan was made in, and whoever applies a saved plan puts them into a new one.
 
-// WriteOnly returns the write-only attributes of a value of the table's type that have a value, or nil.
+// WriteOnly returns the write-only attributes of a value of the table's type that have a value, or nil. Those of a nested
+// block have the block's name and a dot in front.
 func WriteOnly(table *schema.Table, v cty.Value) map[string]cty.Value {
 	if v.IsNull() {
 		return nil
 	}
-	var set map[string]cty.Value
-	for i := range table.Attrs {
-		a := &table.Attrs[i]
-		if !a.WriteOnly {
-			continue
-		}
-		if value := v.GetAttr(a.Name); !value.IsNull() {
-			if set == nil {
-				set = map[string]cty.Value{}
+	set := map[string]cty.Value{}
+	collect := func(of cty.Value, attrs []schema.Attr, prefix string) {
+		for i := range attrs {
+			if a := &attrs[i]; a.WriteOnly {
+				if value := of.GetAttr(a.Name); !value.IsNull() {
+					set[prefix+a.Name] = value
+				}
 			}
-			set[a.Name] = value
 		}
+	}
+	collect(v, table.Attrs, "")
+	for i := range table.Blocks {
+		if b := &table.Blocks[i]; v.GetAttr(b.Name).IsKnown() && !v.GetAttr(b.Name).IsNull() {
+			collect(v.GetAttr(b.Name), b.Attrs, b.Name+".")
+		}
+	}
+	if len(set) == 0 {
+		return nil
 	}
 	return set
 }

@@ -101,7 +101,7 @@ func (a *app) refreshCommand() *cobra.Command {
 // refuseWithPlan refuses flags that only make sense while planning.
 func refuseWithPlan(cmd *cobra.Command) error {
 	var given []string
-	for _, name := range []string{"var-file", "target", "target-file", "exclude", "exclude-file", "replace", "ack", "destroy", "refresh-only", "refresh"} {
+	for _, name := range []string{"var-file", "target", "target-file", "exclude", "exclude-file", "replace", "ack", "skip-trial", "destroy", "refresh-only", "refresh"} {
 		if cmd.Flags().Changed(name) {
 			given = append(given, "--"+name)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
+	"github.com/iexecform/iexecform/providers/iexec"
 	"github.com/iexecform/iexecform/state"
 )
 
@@ -32,6 +34,7 @@ type planOptions struct {
 	parallelism   int
 	json, compact bool
 	concise       bool
+	skipTrial     bool
 	jsonInto      string
 	imports       map[addr.Instance]string // see plan.Options
 }
@@ -55,6 +58,7 @@ func (o *planOptions) addInputs(cmd *cobra.Command, a *app) {
 func (o *planOptions) addModes(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.destroy, "destroy", false, "plan to withdraw everything")
 	flags.BoolVar(&o.refreshOnly, "refresh-only", false, "only make the state say what exists")
+	flags.BoolVar(&o.skipTrial, "skip-trial", false, "leave out trials of images; the plan warns of each")
 	o.addJSON(flags)
 }
 
@@ -170,9 +174,16 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 		return nil, err
 	}
 	a.ballast = nil
+	registry := a.providers()
+	if o.skipTrial {
+		registry = maps.Clone(registry)
+		for name, p := range registry {
+			registry[name] = iexec.WithoutTrials(p)
+		}
+	}
 	var more hcl.Diagnostics
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
-		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspace, State: b.state, Providers: a.providers(),
+		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspace, State: b.state, Providers: registry,
 		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Exclude: exclude, Replace: replace, Acknowledge: o.ack,
 		Parallelism: o.parallelism, Imports: o.imports,
 	})

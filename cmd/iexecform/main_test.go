@@ -63,7 +63,6 @@ func TestScripts(t *testing.T) {
 		return nettest.Start(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	})
 	second := sync.OnceValue(func() *localnet.Network { return nettest.Start(t) })
-	var accounts atomic.Int32
 	check := checkSchemas(t)
 	programs := sync.OnceValue(func() string { return officialcli.Install(t) })
 	examples, err := filepath.Abs(filepath.Join("..", "..", "examples"))
@@ -85,29 +84,7 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"localnet": func(ts *testscript.TestScript, _ bool, args []string) {
-				info, number := network().Info(), int(accounts.Add(1))
-				account := nettest.NewAccount(t, network(), number)
-				if slices.Equal(args, []string{"second"}) {
-					nettest.NewAccount(t, second(), number)
-					ts.Setenv("IEXECFORM_VAR_second_rpc_url", second().Info().RPCURL)
-					ts.Setenv("IEXECFORM_VAR_second_market_url", second().Info().MarketURL)
-				}
-				cache, err := os.UserCacheDir()
-				ts.Check(err)
-				for name, value := range map[string]string{
-					"LOCALNET_CONTRACTS": filepath.Join(cache, "iexecform", "contracts"),
-					"LOCALNET_RPC":       info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_SMS": info.SMSURL, "LOCALNET_IMAGE": info.SampleImage,
-					"LOCALNET_ADDRESS":         account.Address.Hex(),
-					"IEXECFORM_PRIVATE_KEY":    "0x" + hex.EncodeToString(crypto.FromECDSA(account.Key)),
-					"IEXECFORM_VAR_rpc_url":    info.RPCURL,
-					"IEXECFORM_VAR_market_url": info.MarketURL,
-					"IEXECFORM_VAR_sms_url":    info.SMSURL,
-					"IEXECFORM_VAR_image":      info.SampleImage,
-				} {
-					ts.Setenv(name, value)
-				}
-			},
+			"localnet": networks(t, network, second),
 			"atlantis": atlantis,
 			"sent":     sent,
 			"buy":      buyer(t, network),
@@ -123,6 +100,34 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// networks makes the command localnet.
+func networks(t *testing.T, network, second func() *localnet.Network) func(*testscript.TestScript, bool, []string) {
+	var accounts atomic.Int32
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		info, number := network().Info(), int(accounts.Add(1))
+		account := nettest.NewAccount(t, network(), number)
+		if slices.Equal(args, []string{"second"}) {
+			nettest.NewAccount(t, second(), number)
+			ts.Setenv("IEXECFORM_VAR_second_rpc_url", second().Info().RPCURL)
+			ts.Setenv("IEXECFORM_VAR_second_market_url", second().Info().MarketURL)
+		}
+		cache, err := os.UserCacheDir()
+		ts.Check(err)
+		for name, value := range map[string]string{
+			"LOCALNET_CONTRACTS": filepath.Join(cache, "iexecform", "contracts"),
+			"LOCALNET_RPC":       info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_SMS": info.SMSURL, "LOCALNET_IMAGE": info.SampleImage,
+			"LOCALNET_ADDRESS":         account.Address.Hex(),
+			"IEXECFORM_PRIVATE_KEY":    "0x" + hex.EncodeToString(crypto.FromECDSA(account.Key)),
+			"IEXECFORM_VAR_rpc_url":    info.RPCURL,
+			"IEXECFORM_VAR_market_url": info.MarketURL,
+			"IEXECFORM_VAR_sms_url":    info.SMSURL,
+			"IEXECFORM_VAR_image":      info.SampleImage,
+		} {
+			ts.Setenv(name, value)
+		}
+	}
 }
 
 // official runs the official command line in the current directory, which is its home.

@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec"
 	"github.com/iexecform/iexecform/providers/oci"
 	"github.com/iexecform/iexecform/providers/trial"
 	"github.com/iexecform/iexecform/state"
@@ -45,16 +45,13 @@ func (a *app) tryCommand() *cobra.Command {
 		Long: "Runs an image several times in a container engine (Docker or Podman) as a worker runs it, and checks what a worker\n" +
 			"checks: exit code, time, memory, computed.json, names and size of the output, and that all runs have the same result.\n" +
 			"The app is an iexec_app of the configuration, given by its address, or any image reference. An app is tried with\n" +
-			"the digest that its checksum says; other images are taken from the engine, and pulled only if it hasn't got them.\n\n" +
+			"the digest that its checksum says, and as its trial block says where no flag says otherwise; other images are taken\n" +
+			"from the engine, and pulled only if it hasn't got them.\n\n" +
 			"Nothing is sent to a chain or a market, and no container is left.\n\n" +
 			"Exit codes: 0 when the app passed, 1 when it could not be tried, 2 when it failed a check.",
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, err := o.spec(a)
-			if err != nil {
-				return &usageError{cmd, err}
-			}
-			return a.asJSON(o.json, a.try(cmd.Context(), args[0], spec, o))
+			return a.asJSON(o.json, a.try(cmd, args[0], o))
 		},
 	}
 	flags := cmd.Flags()
@@ -74,88 +71,93 @@ func (a *app) tryCommand() *cobra.Command {
 	return cmd
 }
 
-// spec makes what to try of the flags, without the image.
-func (o *tryOptions) spec(a *app) (trial.Spec, error) {
-	s := trial.Spec{
-		Args: strings.Join(o.args, " "), Secrets: map[string]string{}, Expect: o.expect,
-		Runs: o.runs, Timeout: o.timeout, Network: o.network,
-		Progress: func(text string) { _, _ = fmt.Fprintln(a.streams.Err, text+" …") },
-	}
-	if o.runs < 1 {
-		return s, fmt.Errorf("--runs must be 1 or more")
-	}
-	if s.Timeout == 0 {
-		category, err := parseCategory(o.category)
-		if err != nil {
-			return s, err
+// override changes what to try as the flags say that are given.
+func (o *tryOptions) override(a *app, given func(flag string) bool, s *trial.Spec) (err error) {
+	set := func(flag string, f func()) {
+		if given(flag) {
+			f()
 		}
+	}
+	set("arg", func() { s.Args = strings.Join(o.args, " ") })
+	set("expect", func() { s.Expect = o.expect })
+	set("runs", func() { s.Runs = o.runs })
+	set("network", func() { s.Network = o.network })
+	set("dataset", func() {
+		s.Datasets = nil
+		for _, name := range o.datasets {
+			s.Datasets = append(s.Datasets, a.path(name))
+		}
+	})
+	set("input-file", func() {
+		s.InputFiles = nil
+		for _, text := range o.inputFiles {
+			f := trial.ParseInputFile(text)
+			f.Path = a.path(f.Path)
+			s.InputFiles = append(s.InputFiles, f)
+		}
+	})
+	failed := func(flag string, problem error) {
+		if err == nil && problem != nil {
+			err = fmt.Errorf("--%s: %w", flag, problem)
+		}
+	}
+	set("category", func() {
+		category, problem := trial.ParseCategory(o.category)
+		failed("category", problem)
 		s.Timeout = category.Timeout
-	} else if s.Timeout < 0 {
-		return s, fmt.Errorf("--timeout must be more than 0")
-	}
-	var err error
-	if s.Memory, err = parseSize("--memory", o.memory); err != nil {
-		return s, err
-	}
-	if s.OutputLimit, err = parseSize("--output-limit", o.outputLimit); err != nil {
-		return s, err
-	}
-	for _, name := range o.datasets {
-		s.Datasets = append(s.Datasets, a.path(name))
-	}
-	for _, text := range o.inputFiles {
-		var f trial.InputFile
-		if at := strings.LastIndexByte(text, '='); at >= 0 {
-			f.URL, text = text[:at], text[at+1:]
+	})
+	set("timeout", func() {
+		if s.Timeout = o.timeout; o.timeout <= 0 {
+			failed("timeout", errors.New("must be more than 0"))
 		}
-		f.Path = a.path(text)
-		s.InputFiles = append(s.InputFiles, f)
+	})
+	set("memory", func() {
+		var problem error
+		s.Memory, problem = trial.ParseSize(o.memory)
+		failed("memory", problem)
+	})
+	set("output-limit", func() {
+		var problem error
+		s.OutputLimit, problem = trial.ParseSize(o.outputLimit)
+		failed("output-limit", problem)
+	})
+	if o.runs < 1 {
+		failed("runs", errors.New("must be 1 or more"))
 	}
 	for _, text := range o.secrets {
 		name, variable, ok := strings.Cut(text, "=")
 		if !ok {
 			variable = name
 		}
+		if s.Secrets == nil {
+			s.Secrets = map[string]string{}
+		}
 		if s.Secrets[name] = a.getenv(variable); s.Secrets[name] == "" {
-			return s, fmt.Errorf("--secret %s: the environment variable %s is not set. It must hold the secret's value", text, variable)
+			failed("secret", fmt.Errorf("%s: the environment variable %s is not set. It must hold the secret's value", text, variable))
 		}
 	}
-	return s, nil
+	return err
 }
 
-func parseCategory(text string) (trial.Category, error) {
-	all := trial.Categories()
-	for i, c := range all {
-		if strings.EqualFold(text, c.Name) || text == strconv.Itoa(i) {
-			return c, nil
-		}
-	}
-	return trial.Category{}, fmt.Errorf("--category %s: want XS, S, M, L, XL or 0 to %d", text, len(all)-1)
-}
-
-func parseSize(flag, text string) (int64, error) {
-	n, err := units.RAMInBytes(text)
-	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("%s %s: want a size such as 512MiB or 6GiB", flag, text)
-	}
-	return n, nil
-}
-
-func (a *app) try(ctx context.Context, what string, spec trial.Spec, o tryOptions) error {
-	ctx, stop := a.interruptible(ctx, "Interrupt received: the trial ends.")
+func (a *app) try(cmd *cobra.Command, what string, o tryOptions) error {
+	ctx, stop := a.interruptible(cmd.Context(), "Interrupt received: the trial ends.")
 	defer stop()
-	spec.Image = what
+	spec := trial.Spec{Image: what}
 	if at, err := addr.ParseInstance(what); err == nil && (at.Resource.Mode == addr.Data || a.providers().ResourceTable(at.Resource.Type) != nil) {
-		if spec.Image, spec.Digest, err = a.appImage(ctx, at, o.inputFlags); err != nil {
+		if spec, err = a.appTrial(ctx, at, o.inputFlags); err != nil {
 			return err
 		}
 	}
+	if err := o.override(a, cmd.Flags().Changed, &spec); err != nil {
+		return &usageError{cmd, err}
+	}
+	spec.Progress = func(text string) { _, _ = fmt.Fprintln(a.streams.Err, text+" …") }
 	report, err := trial.Run(ctx, spec)
 	if err != nil {
 		return err
 	}
 	if o.json {
-		err = a.json().Document(tried{"1.0", report})
+		err = a.json().Document(report)
 	} else {
 		err = a.human().Print("%s", strings.TrimSuffix(report.Text(), "\n"))
 	}
@@ -165,32 +167,24 @@ func (a *app) try(ctx context.Context, what string, spec trial.Spec, o tryOption
 	return err
 }
 
-// tried is what try prints as JSON: docs/schemas/trial.schema.json.
-type tried struct {
-	FormatVersion string `json:"format_version"`
-	trial.Report
-}
-
-var checksum = regexp.MustCompile(`^0x[0-9a-fA-F]{64}$`)
-
-// appImage returns the multiaddr of an app of the configuration and the digest that its checksum stands for: that which the
-// registry has now when the configuration leaves it out, as planning takes it. It reads data sources, and neither the state
-// nor the chain unless a data source does.
-func (a *app) appImage(ctx context.Context, at addr.Instance, o inputFlags) (image, digest string, err error) {
+// appTrial returns the trial that an app of the configuration asks for, of its image with the digest that its checksum stands for:
+// that which the registry has now when the configuration leaves it out, as planning takes it. It reads data sources, and
+// neither the state nor the chain unless a data source does.
+func (a *app) appTrial(ctx context.Context, at addr.Instance, o inputFlags) (trial.Spec, error) {
 	if at.Resource.Mode != addr.Managed || at.Resource.Type != "iexec_app" {
-		return "", "", fmt.Errorf("%s is no app: only an iexec_app, or an image reference, can be tried", at)
+		return trial.Spec{}, fmt.Errorf("%s is no app: only an iexec_app, or an image reference, can be tried", at)
 	}
 	c, diags, err := a.loadConfig()
 	if err != nil {
-		return "", "", err
+		return trial.Spec{}, err
 	}
 	inputs, more := a.inputs(ctx, c, o)
 	if diags = append(diags, more...); diags.HasErrors() {
-		return "", "", &failure{err: diags, sources: c.Files()}
+		return trial.Spec{}, &failure{err: diags, sources: c.Files()}
 	}
 	workspace, err := a.workspace()
 	if err != nil {
-		return "", "", err
+		return trial.Spec{}, err
 	}
 	nothing := &state.Loaded{Snapshot: &state.Snapshot{}}
 	session := plan.NewSession(a.providers(), nothing, c.Settings.Project, workspace, a.dir, a.prompt(o.noInput))
@@ -198,28 +192,26 @@ func (a *app) appImage(ctx context.Context, at addr.Instance, o inputFlags) (ima
 	found := &written{session: session, settings: providerSettings{}, tables: a.providers(), values: map[addr.Instance]cty.Value{}}
 	_, diags = c.Evaluate(ctx, config.EvalRequest{Inputs: inputs, Workspace: workspace, Targets: []addr.Instance{at}, Handler: found})
 	if diags.HasErrors() {
-		return "", "", &failure{err: diags, sources: c.Files()}
+		return trial.Spec{}, &failure{err: diags, sources: c.Files()}
 	}
 	value, ok := found.values[at]
 	if !ok {
-		return "", "", fmt.Errorf("%s has instances: give the address of one, such as %s[0] or %s[\"name\"]", at, at, at)
+		return trial.Spec{}, fmt.Errorf("%s has instances: give the address of one, such as %s[0] or %s[\"name\"]", at, at, at)
 	}
 	multiaddr, sum := value.GetAttr("multiaddr"), value.GetAttr("checksum")
 	if !multiaddr.IsKnown() || multiaddr.IsNull() || !sum.IsKnown() {
-		return "", "", fmt.Errorf("the image of %s depends on something that isn't known before it is applied: try the image by its reference", at)
+		return trial.Spec{}, fmt.Errorf("the image of %s depends on something that isn't known before it is applied: try the image by its reference", at)
 	}
-	image = multiaddr.AsString()
 	if sum.IsNull() {
-		resolved, err := oci.NewResolver().Resolve(ctx, image, "")
+		resolved, err := oci.NewResolver().Resolve(ctx, multiaddr.AsString(), "")
 		if err != nil {
-			return "", "", fmt.Errorf("%s leaves out its checksum, which is then that of the image in its registry: %w", at, err)
+			return trial.Spec{}, fmt.Errorf("%s leaves out its checksum, which is then that of the image in its registry: %w", at, err)
 		}
-		return image, resolved.Digest, nil
+		attrs := value.AsValueMap()
+		attrs["checksum"] = cty.StringVal(resolved.Checksum())
+		value = cty.ObjectVal(attrs)
 	}
-	if !checksum.MatchString(sum.AsString()) {
-		return "", "", fmt.Errorf("the checksum %q of %s is not 0x and 64 hexadecimal digits", sum.AsString(), at)
-	}
-	return image, "sha256:" + strings.ToLower(sum.AsString()[2:]), nil
+	return iexec.TrialSpec(value, a.dir)
 }
 
 // written is a config.Handler that keeps resources as they are written, with what only planning knows left unknown.

@@ -1,30 +1,42 @@
 package main
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/iexecform/iexecform/providers/iexec/localnet"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
+	"github.com/iexecform/iexecform/providers/iexec/market"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/providers/trial"
 	"github.com/iexecform/iexecform/providers/trial/enginetest"
 )
 
-// TestTry runs testdata/try/*.txtar on a container engine. Beside testscript's own commands there are:
+// TestTry runs testdata/try/*.txtar on a container engine. Beside testscript's own commands there are those of TestScripts
+// named localnet, sent, replace, between and capture, and
 //
 //	image NAME FILE   make an image of a script, set NAME to its reference
-//	push NAME FILE    as image, in a registry; NAME_checksum is what an app has as checksum
+//	push NAME FILE    as image, in a registry, over what is there under NAME; NAME_checksum is what an app has as checksum
 //	clean NAME        check that no container and no volume of the image are left
+//	offered N         check that N orders of the script's account are open on the market
 func TestTry(t *testing.T) {
 	engine := enginetest.Start(t)
 	server := httptest.NewServer(registry.New())
 	t.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")
+	network := sync.OnceValue(func() *localnet.Network { return nettest.Start(t) })
+	var repositories atomic.Int32
 	t.Run("scripts", func(t *testing.T) {
 		schemas := checkSchemas(t)
 		testscript.Run(t, testscript.Params{
@@ -35,16 +47,32 @@ func TestTry(t *testing.T) {
 				schemas(e)
 				e.Setenv("HOME", e.WorkDir)
 				e.Setenv("DOCKER_HOST", engine.Host)
+				e.Setenv("USER_NAME", fmt.Sprintf("user%d", repositories.Add(1)))
 				return nil
 			},
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
+				"localnet": networks(t, network, network), "sent": sent, "replace": replaceText, "between": between,
+				"capture": func(ts *testscript.TestScript, _ bool, args []string) {
+					ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+				},
+				"offered": func(ts *testscript.TestScript, _ bool, args []string) {
+					c := nettest.Chain(network())
+					m, err := market.New(c.Market, c.Domain(), market.Options{})
+					ts.Check(err)
+					defer func() { _ = m.Close() }()
+					rows, err := m.ListByOwner(t.Context(), poco.AppOrder, common.HexToAddress(ts.Getenv("LOCALNET_ADDRESS")))
+					ts.Check(err)
+					if fmt.Sprint(len(rows)) != args[0] {
+						ts.Fatalf("%d orders are offered, want %s", len(rows), args[0])
+					}
+				},
 				"image": func(ts *testscript.TestScript, _ bool, args []string) {
 					ts.Setenv(args[0], engine.Import(t, enginetest.Image{
 						Files: map[string]string{"app": ts.ReadFile(args[1])}, Changes: []string{`ENTRYPOINT ["/app"]`},
 					}))
 				},
 				"push": func(ts *testscript.TestScript, _ bool, args []string) {
-					ref, err := name.ParseReference(host + "/user/" + args[0] + ":1.0")
+					ref, err := name.ParseReference(host + "/" + ts.Getenv("USER_NAME") + "/" + args[0] + ":1.0")
 					ts.Check(err)
 					img := enginetest.Build(t, trial.Platform, ts.ReadFile(args[1]))
 					ts.Check(remote.Write(ref, img))

@@ -91,10 +91,25 @@ type Table struct {
 }
 
 // Attr returns the attribute of that name, or nil.
-func (t *Table) Attr(name string) *Attr {
-	for i := range t.Attrs {
-		if t.Attrs[i].Name == name {
-			return &t.Attrs[i]
+func (t *Table) Attr(name string) *Attr { return attrNamed(t.Attrs, name) }
+
+// Attr returns the attribute of that name, or nil.
+func (b *Block) Attr(name string) *Attr { return attrNamed(b.Attrs, name) }
+
+func attrNamed(attrs []Attr, name string) *Attr {
+	for i := range attrs {
+		if attrs[i].Name == name {
+			return &attrs[i]
+		}
+	}
+	return nil
+}
+
+// Block returns the nested block of that name, or nil.
+func (t *Table) Block(name string) *Block {
+	for i := range t.Blocks {
+		if t.Blocks[i].Name == name {
+			return &t.Blocks[i]
 		}
 	}
 	return nil

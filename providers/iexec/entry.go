@@ -32,6 +32,7 @@ type entryKind struct {
 	example  string
 	fields   []schema.Attr     // the kind's Fields, in the same order
 	shown    map[string]string // what the data source says of fields and policies, by name
+	blocks   []schema.Block    // nested blocks, which have nothing to do with the chain
 	policies []policy          // what the owner can change, in the order of changePolicy's arguments
 	gas      uint64            // of a creation, where the node can't tell
 	// parse makes a multiaddr's bytes, and format a text of them, false if it has none; nil: UTF-8
@@ -67,7 +68,8 @@ var appEntry = entry{&entryKind{
 	},
 	shown: map[string]string{"name": "Name of the app.", "type": "Always `DOCKER`.", "multiaddr": "Image reference.",
 		"checksum": "`0x` and the SHA-256 digest of the image.", "mrenclave": "SGX enclave description, usually empty."},
-	complete: lookUpImage, warnings: appWarnings,
+	blocks:   []schema.Block{trialBlock()},
+	complete: completeApp, warnings: appWarnings,
 }}
 
 var datasetEntry = entry{&entryKind{
@@ -140,7 +142,7 @@ func (e entry) table() *schema.Table {
 	if len(e.policies) > 0 {
 		doc = strings.Replace(doc, "Everything but `owner` is", "Everything but `owner` and the ratios is", 1)
 	}
-	t := &schema.Table{Type: e.typ(), Doc: doc, Example: e.example, Attrs: slices.Clone(e.fields), Permanent: true}
+	t := &schema.Table{Type: e.typ(), Doc: doc, Example: e.example, Attrs: slices.Clone(e.fields), Blocks: e.blocks, Permanent: true}
 	for _, p := range e.policies {
 		t.Attrs = append(t.Attrs, p.Attr)
 	}
@@ -255,7 +257,11 @@ func (e entry) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 	}
 	results := make([]providers.ReadResult, len(reqs))
 	for i, r := range reqs {
-		if owners[i] == (common.Address{}) {
+		switch {
+		case addresses[i] == (common.Address{}): // it was tried, and is not deployed
+			results[i].Current = r.Prior
+			continue
+		case owners[i] == (common.Address{}):
 			results[i].Current = cty.NullVal(r.Prior.Type())
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
@@ -30,6 +32,7 @@ type entryPlan struct {
 	d       object           // what is desired, as far as it is complete
 	fields  poco.EntryFields // nil until they matter
 	image   *oci.Image       // when the checksum was looked up
+	trial   *trialPayload    // that is to be made, or nil
 	address common.Address
 	owner   common.Address
 	result  *providers.PlanResult
@@ -39,10 +42,17 @@ func (e entry) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 	results := make([]providers.PlanResult, len(reqs))
 	var todo []*entryPlan
 	for i, req := range reqs {
+		unborn := !req.Prior.IsNull() && object{req.Prior}.str("address") == ""
 		if req.Desired.IsNull() {
 			results[i] = providers.PlanResult{Kind: providers.Forget, Planned: req.Desired,
 				Because: []string{e.a() + " can't be deleted from the chain; it stays there without orders of this project"}}
+			if unborn {
+				results[i].Because = []string{"it was never deployed"}
+			}
 			continue
+		}
+		if unborn {
+			req.Current = cty.NullVal(req.Desired.Type())
 		}
 		todo = append(todo, &entryPlan{entry: e, req: req, d: object{req.Desired}, result: &results[i]})
 	}
@@ -83,6 +93,14 @@ func (p *entryPlan) desire(ctx context.Context, c *client) error {
 		return p.complete(ctx, c, p)
 	}
 	return nil
+}
+
+// completeApp looks the checksum up if it is left out, and what is remembered of its trial.
+func completeApp(ctx context.Context, c *client, p *entryPlan) error {
+	if err := lookUpImage(ctx, c, p); err != nil {
+		return err
+	}
+	return p.prepareTrial(c)
 }
 
 // lookUpImage completes the checksum of an app.
@@ -212,12 +230,22 @@ func (p *entryPlan) keep(ctx context.Context, c *client) {
 	if p.image != nil {
 		p.result.Expect = []providers.Precondition{p.image.Precondition()}
 	}
-	after := p.changePolicies(ctx, c, current, from, nil)
+	after := p.changePolicies(ctx, c, current, from, p.tryImage(c, nil))
 	p.transfer(ctx, c, from, after)
-	if p.result.Err == nil && (p.result.Actions != nil || p.fields != nil) {
+	if p.result.Err == nil && (p.result.Actions != nil || p.fields != nil || p.settingsChanged()) {
 		p.result.Kind = providers.Update
+		if p.trial != nil {
+			p.result.Because = []string{"this image has not passed this trial"}
+		}
 		p.set(current.v.GetAttr("first_owner"), current)
 	}
+}
+
+// settingsChanged reports whether what only the state has differs: nested blocks.
+func (p *entryPlan) settingsChanged() bool {
+	return slices.ContainsFunc(p.blocks, func(b schema.Block) bool {
+		return !p.d.v.GetAttr(b.Name).RawEquals(p.req.Current.GetAttr(b.Name))
+	})
 }
 
 // changePolicies plans that the policies become those desired, after some of the actions, and returns the actions that end it.
@@ -297,7 +325,7 @@ func (p *entryPlan) begin() {
 	switch {
 	case !p.req.Current.IsNull():
 		r.Kind = providers.Replace
-	case !p.req.Prior.IsNull():
+	case !p.req.Prior.IsNull() && object{p.req.Prior}.str("address") != "":
 		r.Because = []string{"it no longer exists on the chain"}
 	}
 }
@@ -316,6 +344,7 @@ func (p *entryPlan) deploy(ctx context.Context, c *client, registry common.Addre
 		r.Actions = append(r.Actions, p.image.VerifyAction())
 		after = []int{0}
 	}
+	after = p.tryImage(c, after)
 	data := p.kind.PackCreate(p.owner, p.fields)
 	from, err := c.address()
 	if err != nil {
@@ -369,9 +398,16 @@ func (p *entryPlan) found(ctx context.Context, c *client, policies map[string]ct
 		r.Because = append(r.Because, fmt.Sprintf("%s %s has these fields and exists already: nothing is deployed", p.kind.Noun, p.address))
 	} else {
 		r.Kind, r.Because = providers.Adopt, []string{"it is registered on the chain already"}
-		r.Found = object{r.Planned}.with(policies)
+		as := maps.Clone(policies)
+		for _, b := range p.blocks {
+			if as == nil {
+				as = map[string]cty.Value{}
+			}
+			as[b.Name] = cty.NullVal(b.ObjectType())
+		}
+		r.Found = object{r.Planned}.with(as)
 	}
-	p.changePolicies(ctx, c, current, p.owner, nil)
+	p.changePolicies(ctx, c, current, p.owner, p.tryImage(c, nil))
 }
 
 // warnOfContracts tells what an owner that is a contract, such as a Safe, means for the orders of entries that become its.

@@ -221,7 +221,11 @@ func (p *orderPlan) finish(ctx context.Context) {
 		r.Kind = providers.Create
 	}
 	b := &actionList{p: p, ctx: ctx}
+	waits := p.next != nil && p.c.onTrial(common.HexToAddress(p.terms["app"])) // then nothing is done before
 	closing := b.closes(d.closeFirst, nil, p.next != nil)
+	for _, i := range closing {
+		b.list[i].Early = !waits
+	}
 	offered := closing
 	gone := map[common.Hash][]int{}
 	withdraw := func(after []int, early bool) (all []int) {
@@ -237,7 +241,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 		return all
 	}
 	if p.next != nil {
-		signing := b.add(providers.Action{Kind: "sign", Early: true, After: closing, Summary: fmt.Sprintf("sign order %s: %s", p.next.hash, p.offer(p.next.volume(), p.next.body)),
+		signing := b.add(providers.Action{Kind: "sign", Early: !waits, After: closing, Summary: fmt.Sprintf("sign order %s: %s", p.next.hash, p.offer(p.next.volume(), p.next.body)),
 			Payload: marshal(p.payload(p.next)), Cost: p.signing(), Expect: p.expectations(d)})
 		before := []int{signing}
 		if p.crowded {
@@ -258,8 +262,11 @@ func (p *orderPlan) finish(ctx context.Context) {
 		b.closes([]*signed{s}, gone[s.hash], false)
 	}
 	r.Actions = b.list
-	if p.kind == poco.AppOrder {
-		r.Requires = []string{p.c.secretKey(common.HexToAddress(p.terms[p.kind.Resource]))}
+	if app := p.terms["app"]; app != "" {
+		r.Requires = []string{p.c.trialKey(common.HexToAddress(app))}
+		if p.kind == poco.AppOrder {
+			r.Requires = append(r.Requires, p.c.secretKey(common.HexToAddress(app)))
+		}
 	}
 	r.Planned = p.planned(d)
 	switch {

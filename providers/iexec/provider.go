@@ -14,6 +14,7 @@ import (
 	"maps"
 	"math/big"
 	"os"
+	"runtime"
 	"slices"
 	"sort"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
@@ -36,7 +38,10 @@ import (
 // New makes the provider.
 func New() providers.Provider { return provider{} }
 
-type provider struct{ standIn *StandIn } // nil: the chains that are configured
+type provider struct {
+	standIn    *StandIn // nil: the chains that are configured
+	skipTrials bool
+}
 
 // A resourceType is one kind of object: its table and what is done with it.
 type resourceType interface {
@@ -69,12 +74,12 @@ func actions() map[string]actionFunc {
 	return map[string]actionFunc{
 		"resolve": doResolve, "deploy": doDeploy, "transfer": doTransfer, "change-policy": doChangePolicy,
 		"sign": doSign, "publish": doPublish, "unpublish": doUnpublish, "close": doClose, "push-secret": doPushSecret,
-		"withdraw": doMove, "deposit": doMove,
+		"withdraw": doMove, "deposit": doMove, trialBlockName: doTrial,
 	}
 }
 
 func checks() map[string]checkFunc {
-	return map[string]checkFunc{oci.DigestPrecondition: checkDigest, "owner": checkOwner, "consumed": checkConsumed, "stake": checkStake}
+	return map[string]checkFunc{oci.DigestPrecondition: checkDigest, "owner": checkOwner, "consumed": checkConsumed, "stake": checkStake, trialBlockName: checkTrialFiles}
 }
 
 // Schema implements providers.Provider.
@@ -154,8 +159,14 @@ type client struct {
 	sender    *chain.Sender // nil without wallet
 	project   string
 	workspace string
-	known     map[string]resourceType
-	data      map[string]dataType
+	dir       string // of the configuration
+
+	standsIn   bool // for tests: the network stands in for another one
+	skipTrials bool
+	trials     *semaphore.Weighted // at the same time
+
+	known map[string]resourceType
+	data  map[string]dataType
 
 	registries func(context.Context) ([]common.Address, error) // of the hub, in order of poco.EntryKinds; read once
 	pinned     func(context.Context) (chain.Head, error)       // read once
@@ -166,6 +177,7 @@ type client struct {
 	owners    map[entryKey]common.Address      // of entries, as read or as planned in this run
 	unborn    map[common.Address]bool          // entries that this run plans to deploy
 	given     map[common.Address]bool          // entries that this run plans to transfer
+	tried     map[common.Address]bool          // apps that this run plans to try
 	contracts map[common.Address]bool          // accounts: whether they have code
 	accounts  map[common.Address]addr.Instance // hub accounts: whose resource each is
 	listings  map[string]listingFunc           // of the market, by kind and owner: read once
@@ -179,7 +191,8 @@ type client struct {
 // Open implements providers.Provider. Nothing is sent or asked.
 func (p provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
 	c := &client{
-		project: req.Project, workspace: req.Workspace, images: oci.NewResolver(),
+		project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewResolver(),
+		standsIn: p.standIn != nil, skipTrials: p.skipTrials, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
 		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
@@ -445,8 +458,11 @@ func (c *client) Do(ctx context.Context, req providers.DoRequest) (json.RawMessa
 	return do(ctx, c, req)
 }
 
-// Ready implements providers.Readier: it unlocks the key, and looks whether the wallet has the gas.
+// Ready implements providers.Readier: it looks for the container engine, unlocks the key, and looks whether the wallet has the gas.
 func (c *client) Ready(ctx context.Context, actions []providers.Action) error {
+	if err := c.readyForTrials(ctx, actions); err != nil {
+		return err
+	}
 	if !slices.ContainsFunc(actions, func(a providers.Action) bool { return a.Cost.Gas > 0 || a.Cost.Signatures > 0 }) {
 		return nil
 	}

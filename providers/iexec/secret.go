@@ -268,7 +268,7 @@ func (p *secretPlan) push(c *client) {
 	if c.registered(p.app) {
 		push.Expect = []providers.Precondition{ownerPrecondition(poco.AppEntry, p.app, wallet)}
 	}
-	r.Actions, r.Provides = []providers.Action{push}, []string{c.secretKey(p.app)}
+	r.Actions, r.Provides, r.Requires = []providers.Action{push}, []string{c.secretKey(p.app)}, []string{c.trialKey(p.app)}
 }
 
 type pushPayload struct {
@@ -278,6 +278,9 @@ type pushPayload struct {
 
 // CheckWriteOnly implements providers.WriteOnlyChecker.
 func (c *client) CheckWriteOnly(_ context.Context, a providers.Action, values map[string]cty.Value) error {
+	if a.Kind == trialBlockName {
+		return checkTrialSecrets(a, values)
+	}
 	var p pushPayload
 	if err := unmarshal(a, &p); err != nil {
 		return err

@@ -24,7 +24,7 @@ type StandIn struct {
 }
 
 // Provider makes the provider.
-func (s *StandIn) Provider() providers.Provider { return provider{s} }
+func (s *StandIn) Provider() providers.Provider { return provider{standIn: s} }
 
 // take puts the network in place of the one that the client has settled on, and returns the settings that stay.
 func (s *StandIn) take(ctx context.Context, c *client, cfg object) (object, error) {

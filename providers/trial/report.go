@@ -9,8 +9,13 @@ import (
 	"time"
 )
 
+// FormatVersion is that of the JSON of reports: docs/schemas/trial.schema.json.
+const FormatVersion = "1.0"
+
 // Report is what a trial found. It is data: the same app gives the same report but for times and what differs.
 type Report struct {
+	FormatVersion string `json:"format_version"`
+
 	Image    string   `json:"image"`    // as it was asked for
 	Digest   string   `json:"digest"`   // of the manifest or index; "" for an image that only the engine has
 	ImageID  string   `json:"image_id"` // "" when the engine hasn't got it

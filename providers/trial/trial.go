@@ -28,7 +28,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/docker/go-units"
 )
 
 // Defaults of a Spec. The limits of memory and output are those of today's workers for results and enclaves.
@@ -53,6 +57,55 @@ func Categories() []Category {
 	return []Category{
 		{"XS", 300 * time.Second}, {"S", 1200 * time.Second}, {"M", 3600 * time.Second}, {"L", 10800 * time.Second}, {"XL", 36000 * time.Second},
 	}
+}
+
+// ParseCategory finds a category by its name, in any case, or its number.
+func ParseCategory(text string) (Category, error) {
+	all := Categories()
+	for i, c := range all {
+		if strings.EqualFold(text, c.Name) || text == strconv.Itoa(i) {
+			return c, nil
+		}
+	}
+	return Category{}, fmt.Errorf("%q is no category: want XS, S, M, L, XL or 0 to %d", text, len(all)-1)
+}
+
+// ParseSize reads a number of bytes, such as "512MiB"; units are powers of 1024.
+func ParseSize(text string) (int64, error) {
+	n, err := units.RAMInBytes(text)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("%q is no size: want such as 512MiB or 6GiB", text)
+	}
+	return n, nil
+}
+
+// FormatSize is a number of bytes that ParseSize reads back.
+func FormatSize(n int64) string {
+	for _, unit := range []struct {
+		size int64
+		name string
+	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
+		if n >= unit.size && n%unit.size == 0 {
+			return strconv.FormatInt(n/unit.size, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(n, 10) + "B"
+}
+
+// ParseInputFile reads "[URL=]FILE".
+func ParseInputFile(text string) InputFile {
+	if at := strings.LastIndexByte(text, '='); at >= 0 {
+		return InputFile{URL: text[:at], Path: text[at+1:]}
+	}
+	return InputFile{Path: text}
+}
+
+// CheckSecretName tells why no app sees a secret of that name.
+func CheckSecretName(name string) error {
+	if !secretName.MatchString(name) {
+		return fmt.Errorf("an app sees no secret as %s, only as IEXEC_APP_DEVELOPER_SECRET or as IEXEC_REQUESTER_SECRET_1, _2 and so on", name)
+	}
+	return nil
 }
 
 // Spec says what to try. Only Image is required.
@@ -100,7 +153,7 @@ func (e *Engine) Run(ctx context.Context, spec Spec) (_ Report, err error) {
 		return Report{}, err
 	}
 	r := Report{
-		Image: spec.Image, Platform: Platform, Engine: e.name, Inputs: j.fingerprint, Command: j.command,
+		FormatVersion: FormatVersion, Image: spec.Image, Platform: Platform, Engine: e.name, Inputs: j.fingerprint, Command: j.command,
 		Limits: Limits{Timeout: j.Timeout.Seconds(), Memory: j.Memory, Output: j.OutputLimit, Network: j.Network},
 		Wanted: j.Runs,
 	}
@@ -170,6 +223,16 @@ func (e *Engine) runs(ctx context.Context, img image, j *job, dir string, r *Rep
 	return nil
 }
 
+// FileError is that a file of a Spec can't be read.
+type FileError struct {
+	As  string // "dataset" or "input file"
+	Err error
+}
+
+func (e *FileError) Error() string { return e.As + ": " + e.Err.Error() }
+
+func (e *FileError) Unwrap() error { return e.Err }
+
 // job is a Spec with its defaults and with what is known of its files.
 type job struct {
 	Spec
@@ -210,8 +273,8 @@ func (s Spec) prepare() (*job, error) {
 	j.Memory = cmp.Or(s.Memory, DefaultMemory)
 	j.OutputLimit = cmp.Or(s.OutputLimit, DefaultOutputLimit)
 	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
-		if !secretName.MatchString(name) {
-			return nil, fmt.Errorf("an app sees no secret as %s, only as IEXEC_APP_DEVELOPER_SECRET or as IEXEC_REQUESTER_SECRET_1, _2 and so on", name)
+		if err := CheckSecretName(name); err != nil {
+			return nil, err
 		}
 	}
 	for _, name := range s.Expect {
@@ -226,7 +289,7 @@ func (s Spec) prepare() (*job, error) {
 	for _, p := range s.Datasets {
 		in := input{path: p}
 		if in.sum, err = fileSum(p); err != nil {
-			return nil, fmt.Errorf("dataset: %w", err)
+			return nil, &FileError{"dataset", err}
 		}
 		in.name = datasetAddress(in.sum)
 		j.datasets = append(j.datasets, in)
@@ -234,7 +297,7 @@ func (s Spec) prepare() (*job, error) {
 	for _, f := range s.InputFiles {
 		in := input{path: f.Path, name: inputFileName(cmp.Or(f.URL, filepath.Base(f.Path)))}
 		if in.sum, err = fileSum(f.Path); err != nil {
-			return nil, fmt.Errorf("input file: %w", err)
+			return nil, &FileError{"input file", err}
 		}
 		j.inputs = append(j.inputs, in)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/sms"
 	"github.com/iexecform/iexecform/providers/oci"
+	"github.com/iexecform/iexecform/providers/trial"
 	"github.com/iexecform/iexecform/state"
 )
 
@@ -184,6 +185,10 @@ var table = []Code{
 	{ID: "IXF6301", is: as(func(e *sms.Error) bool { return e.Status == 0 }), Meaning: "The secret management service can't be reached."},
 	{ID: "IXF6302", is: as[*sms.Error](nil), Meaning: "The secret management service refused a request, or answered with an error."},
 	{ID: "IXF6303", is: as[*sms.ExistsError](nil), Meaning: "The app has a secret already, which can be neither read nor changed."},
+
+	{ID: "IXF6401", is: as[*trial.FailedError](nil), Meaning: "An image did not pass its trial: it is not fit to be offered. What waits for it is not done."},
+	{ID: "IXF6402", is: is(trial.ErrNoEngine), Meaning: "No container engine can be reached, and one is needed."},
+	{ID: "IXF6403", is: is(trial.ErrNoImage), Meaning: "The container engine neither has the image nor can pull it."},
 
 	{ID: "IXF9001", Meaning: "A defect of the program: please report it.", Summaries: []string{"Incomplete answer", "Invalid configuration"}},
 }

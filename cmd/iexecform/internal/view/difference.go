@@ -59,6 +59,7 @@ func differences(c *plan.Change, table *schema.Table, indent string) (list []dif
 	if c.Kind != providers.Create {
 		hidden = notNull(before) - countNotNull(diffs)
 	}
+	diffs = withinBlocks(table, diffs)
 	if c.Kind == providers.Create || c.Kind == providers.Replace {
 		diffs = withWriteOnly(diffs, table)
 	}
@@ -74,12 +75,12 @@ func differences(c *plan.Change, table *schema.Table, indent string) (list []dif
 func adopted(found, v cty.Value, table *schema.Table, indent string) []difference {
 	changed := map[string]plan.AttrDiff{}
 	if !found.IsNull() {
-		for _, d := range plan.Diff(found, v) {
+		for _, d := range withinBlocks(table, plan.Diff(found, v)) {
 			changed[d.Name] = d
 		}
 	}
 	var list []difference
-	for _, d := range plan.Diff(cty.NullVal(v.Type()), v) {
+	for _, d := range withinBlocks(table, plan.Diff(cty.NullVal(v.Type()), v)) {
 		mark := " "
 		if c, ok := changed[d.Name]; ok {
 			mark, d = "~", c
@@ -89,6 +90,25 @@ func adopted(found, v cty.Value, table *schema.Table, indent string) []differenc
 		list = append(list, shown)
 	}
 	return list
+}
+
+// withinBlocks replaces what differs of nested blocks by what differs of their attributes, as "block.attribute".
+func withinBlocks(table *schema.Table, diffs []plan.AttrDiff) []plan.AttrDiff {
+	if table == nil || len(table.Blocks) == 0 {
+		return diffs
+	}
+	var all []plan.AttrDiff
+	for _, d := range diffs {
+		if table.Block(d.Name) == nil || !d.Before.IsKnown() || !d.After.IsKnown() {
+			all = append(all, d)
+			continue
+		}
+		for _, inner := range plan.Diff(d.Before, d.After) {
+			inner.Name = d.Name + "." + inner.Name
+			all = append(all, inner)
+		}
+	}
+	return all
 }
 
 func differenceOf(a *schema.Attr, d plan.AttrDiff, indent string) difference {
@@ -150,6 +170,12 @@ func tableOf(tables Tables, r addr.Resource) *schema.Table {
 
 func attrOf(table *schema.Table, name string) *schema.Attr {
 	if table == nil {
+		return nil
+	}
+	if block, attr, ok := strings.Cut(name, "."); ok {
+		if b := table.Block(block); b != nil {
+			return b.Attr(attr)
+		}
 		return nil
 	}
 	return table.Attr(name)

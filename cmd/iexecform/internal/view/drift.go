@@ -29,7 +29,7 @@ func drift(c *plan.Change, table *schema.Table) (list []difference) {
 	if c.Gone() {
 		return nil
 	}
-	for _, d := range plan.Diff(c.Prior, c.Before) {
+	for _, d := range withinBlocks(table, plan.Diff(c.Prior, c.Before)) {
 		if a := attrOf(table, d.Name); a == nil || a.Progress == nil || !a.Progress(c.Prior, c.Before) {
 			list = append(list, differenceOf(a, d, "        "))
 		}

@@ -151,6 +151,8 @@ func (p *Progress) name(a *providers.Action) string { return p.colour.bold(a.Add
 func gerund(kind string) string {
 	verb, rest, _ := strings.Cut(kind, "-")
 	switch verb {
+	case "trial":
+		verb = "try"
 	case "forget", "transfer":
 		verb += verb[len(verb)-1:]
 	default:

@@ -92,7 +92,7 @@ func (h *Human) object(b *bytes.Buffer, o Object) {
 	r := o.Addr.Resource
 	fmt.Fprintf(b, "%s\nresource %q %q {\n", h.Colour.bold("# "+o.Addr.String()+":"), r.Type, r.Name)
 	table := tableOf(h.Tables, r)
-	attrs := plan.Diff(cty.NullVal(o.Value.Type()), o.Value)
+	attrs := withinBlocks(table, plan.Diff(cty.NullVal(o.Value.Type()), o.Value))
 	width := nameWidth(attrs)
 	for _, d := range attrs {
 		fmt.Fprintf(b, "    %-*s = %s\n", width, d.Name, attrText(attrOf(table, d.Name), d.After, "    "))
