@@ -31,6 +31,8 @@ type Schemas interface {
 type Settings struct {
 	Project         string // "" when left out
 	RequiredVersion string // a constraint such as "~> 1.2", or ""
+	Backend         *StateBlock
+	Encryption      *StateBlock
 }
 
 // Variable is a variable block.

@@ -16,7 +16,7 @@ import (
 
 // nestedBlocks are the blocks within blocks, with the number of their labels; those of tables come on top of them.
 var nestedBlocks = map[string]map[string]int{
-	"iexecform":    {"backend": 1},
+	"iexecform":    {"backend": 1, "encryption": 1},
 	"variable":     {"validation": 0},
 	"output":       {"precondition": 0},
 	"provider":     {dynamicBlock: 1},

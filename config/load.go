@@ -42,6 +42,7 @@ type loader struct {
 	unwritten bool    // see WithoutBlocks
 	fetched   Modules // or nil
 	program   string  // see ForVersion
+	states    StateTables
 }
 
 type tableKey struct{ kind, name string }
@@ -130,8 +131,13 @@ func (l *loader) declareSettings(block *hcl.Block) {
 		return
 	}
 	l.setting = block.DefRange
-	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "project"}, {Name: "required_version"}}})
+	known := &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "project"}, {Name: "required_version"}}}
+	for _, kind := range stateKinds {
+		known.Blocks = append(known.Blocks, hcl.BlockHeaderSchema{Type: kind, LabelNames: []string{"type"}})
+	}
+	content, diags := block.Body.Content(known)
 	l.diags = append(l.diags, diags...)
+	l.declareStates(content.Blocks)
 	l.literal(content.Attributes["project"], &l.Settings.Project)
 	if attr := content.Attributes["required_version"]; attr != nil && l.literal(attr, &l.Settings.RequiredVersion) {
 		if _, err := version.NewConstraint(l.Settings.RequiredVersion); err != nil {
@@ -209,6 +215,9 @@ func (l *loader) unknown(n *node) {
 
 // tableOf is the schema of a block, or nil.
 func (l *loader) tableOf(typ string, labels []string) *schema.Table {
+	if l.schemas == nil { // see ReadSettings
+		return nil
+	}
 	find := map[string]func(string) *schema.Table{"provider": l.schemas.ProviderTable, "resource": l.schemas.ResourceTable, "data": l.schemas.DataTable}[typ]
 	if find == nil || len(labels) == 0 {
 		return nil

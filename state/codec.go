@@ -36,8 +36,8 @@ type Cipher interface {
 // safe for concurrent use.
 type Codec struct {
 	cipher Cipher // nil: in the clear
-	former Cipher // may be nil
-	any    bool   // what is in the clear, or encrypted for former, is read too
+	former []Cipher
+	any    bool // what is in the clear, or encrypted by a former Cipher, is read too
 
 	mu      sync.Mutex
 	keys    map[string][]byte // keys of journals by their encrypted form, because a Cipher may be slow
@@ -48,9 +48,9 @@ type Codec struct {
 // NewCodec returns a Codec that encrypts with a Cipher; nil is in the clear.
 func NewCodec(c Cipher) *Codec { return &Codec{cipher: c} }
 
-// Accepting returns a Codec that writes like c and also reads what is in the clear, and what is encrypted for former, which
-// may be nil: to change how a state is encrypted.
-func (c *Codec) Accepting(former Cipher) *Codec {
+// Accepting returns a Codec that writes like c and also reads what is in the clear, and what former Ciphers encrypted: to
+// change how a state is encrypted.
+func (c *Codec) Accepting(former ...Cipher) *Codec {
 	return &Codec{cipher: c.writer(), former: former, any: true}
 }
 
@@ -104,16 +104,14 @@ func (c *Codec) open(what string, text []byte) ([]byte, error) {
 	return nil, fmt.Errorf("the %s can't be decrypted: %w; if the key is right, it is damaged: restore it from git or a backup", what, errors.Join(errs...))
 }
 
-func (c *Codec) readers() (list []Cipher) {
-	if c == nil {
+func (c *Codec) readers() []Cipher {
+	switch {
+	case c == nil:
 		return nil
+	case c.cipher == nil:
+		return c.former
 	}
-	for _, k := range []Cipher{c.cipher, c.former} {
-		if k != nil {
-			list = append(list, k)
-		}
-	}
-	return list
+	return append([]Cipher{c.cipher}, c.former...)
 }
 
 // sealed is an encrypted snapshot.

@@ -34,12 +34,17 @@ type app struct {
 	streams    view.Streams
 	env        []string
 	providers  func() providers.Registry
-	openStore  func(path string) state.Store // of a directory, or of the snapshot's file
+	wrapStore  func(state.Store) state.Store // for tests; may be nil
 	secret     func(io.Reader) (string, error)
 	exit       func(int)
 	interrupts func() (c <-chan os.Signal, stop func())
 
 	ballast []byte // see collectLate
+
+	opened state.Backend // once it was needed
+	codec  *state.Codec  // of the opened backend, or of --state
+	// changing reads a state however it is stored, to store it as the configuration says.
+	changing bool
 
 	dir       string // where the configuration and the state are
 	stateFile string // --state; "" is the workspace's

@@ -139,7 +139,6 @@ output "number" {
 	s := &session{out: &syncBuffer{}, err: &syncBuffer{}, signals: make(chan os.Signal, 2), exited: make(chan int, 2)}
 	s.app = &app{
 		streams:    view.Streams{In: stdin, Out: s.out, Err: s.err, Width: view.DefaultWidth},
-		openStore:  func(dir string) state.Store { return local.New(dir) },
 		providers:  func() providers.Registry { return providers.Registry{"slow": p} },
 		interrupts: func() (<-chan os.Signal, func()) { return s.signals, func() {} },
 		exit:       func(code int) { s.exited <- code },

@@ -216,7 +216,7 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	if err != nil {
 		return err
 	}
-	workspace, err := a.workspace()
+	workspace, err := a.workspace(ctx)
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 		return fmt.Errorf("the plan was made in workspace %q, and %q is selected. Nothing was sent. Select that of the plan, with `iexecform workspace select %s`, or plan again",
 			p.Workspace, workspace, p.Workspace)
 	}
-	store, err := a.store()
+	store, err := a.store(ctx)
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store state.Store, options apply.Options) error {
 	outcome := &view.Outcome{Plan: options.Plan, Result: &apply.Result{Snapshot: options.State.Snapshot}}
 	if !options.Plan.Empty() || options.State.Records > 0 || options.State.Torn {
-		if _, err := a.backUp(options.State.Snapshot, o.backupFlag, false); err != nil {
+		if _, err := a.backUp(ctx, options.State.Snapshot, o.backupFlag, false); err != nil {
 			return err
 		}
 		options.Tool, options.Store, options.Providers, options.Parallelism = version, store, a.providers(), o.parallelism
@@ -281,9 +281,7 @@ func (a *app) perform(ctx context.Context, o applyOptions, v applyView, store st
 		result, err := apply.Run(ctx, options)
 		if err != nil {
 			if result != nil { // the actions are over, and then the state could not be saved
-				for _, e := range result.Errors {
-					err = errors.Join(err, e)
-				}
+				err = a.keepErrored(err, result)
 			}
 			if diags := (hcl.Diagnostics)(nil); errors.As(err, &diags) {
 				return &failure{err: err, sources: options.Config.Files()}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/local"
 )
@@ -32,11 +34,11 @@ func (o *backupFlag) add(flags *pflag.FlagSet, otherwise string) {
 
 // backUp writes the snapshot to where --backup says, and else, if always, beside the state. It returns the file's name, or
 // "" without one. An empty state is not worth a copy.
-func (a *app) backUp(s *state.Snapshot, o backupFlag, always bool) (name string, err error) {
+func (a *app) backUp(ctx context.Context, s *state.Snapshot, o backupFlag, always bool) (name string, err error) {
 	if s.Serial == 0 || o.file == noBackup || o.file == "" && !always {
 		return "", nil
 	}
-	b, err := state.Encode(s)
+	b, err := a.codec.Encode(s)
 	if err != nil {
 		return "", err
 	}
@@ -46,30 +48,70 @@ func (a *app) backUp(s *state.Snapshot, o backupFlag, always bool) (name string,
 		}
 		return o.file, nil
 	}
-	base := a.stateFile
-	if base != "" {
-		base = a.path(base)
-	} else {
-		workspace, err := a.workspace()
-		if err != nil {
-			return "", err
-		}
-		base = filepath.Join(a.stateDir(workspace), local.SnapshotFile)
+	base, err := a.backupBase(ctx)
+	if err != nil {
+		return "", err
 	}
+	if name, err = writeBackup(base, s.Serial, b); err != nil {
+		return "", fmt.Errorf("back up the state: %w. Nothing was changed. Name another file with --backup, or do without by --backup=-", err)
+	}
+	return name, nil
+}
+
+// writeBackup writes a new file whose name begins with base.
+func writeBackup(base string, serial uint64, b []byte) (name string, err error) {
 	for n := 1; ; n++ {
-		name = fmt.Sprintf("%s.%d%s", base, s.Serial, backupSuffix)
+		name = fmt.Sprintf("%s.%d%s", base, serial, backupSuffix)
 		if n > 1 {
-			name = fmt.Sprintf("%s.%d-%d%s", base, s.Serial, n, backupSuffix)
+			name = fmt.Sprintf("%s.%d-%d%s", base, serial, n, backupSuffix)
 		}
-		err := writeExclusively(name, b)
-		if errors.Is(err, fs.ErrExist) {
-			continue
+		if err := writeExclusively(name, b); !errors.Is(err, fs.ErrExist) {
+			return name, err
 		}
-		if err != nil {
-			return "", fmt.Errorf("back up the state: %w. Nothing was changed. Name another file with --backup, or do without by --backup=-", err)
-		}
-		return name, nil
 	}
+}
+
+// erroredFile is what a state becomes that could not be saved where it belongs.
+const erroredFile = "errored.state.json"
+
+// keepErrored writes the state that could not be saved beside the configuration, and says so in the error, along with the
+// actions that failed.
+func (a *app) keepErrored(err error, result *apply.Result) error {
+	for _, e := range result.Errors {
+		err = errors.Join(err, e)
+	}
+	if !result.Changed {
+		return err
+	}
+	b, failed := a.codec.Encode(result.Snapshot)
+	path := filepath.Join(a.dir, erroredFile)
+	if failed == nil {
+		failed = renameio.WriteFile(path, b, 0o600)
+	}
+	if failed != nil {
+		return errors.Join(err, fmt.Errorf("and it could not be kept in %s either: %w", path, failed))
+	}
+	return errors.Join(err, fmt.Errorf("the state as it should be is in %s: when the place of the state works again, `iexecform plan` takes up the journal; "+
+		"if the journal is lost too, run `iexecform state push %s`. Keep the file until then", path, erroredFile))
+}
+
+// backupBase is what the names of backups begin with: beside the state where it is a file, and else beside the configuration.
+func (a *app) backupBase(ctx context.Context) (string, error) {
+	if a.stateFile != "" {
+		return a.path(a.stateFile), nil
+	}
+	workspace, err := a.workspace(ctx)
+	if err != nil {
+		return "", err
+	}
+	b, err := a.backend(ctx)
+	if err != nil {
+		return "", err
+	}
+	if files, ok := b.(*local.Backend); ok {
+		return files.Path(workspace), nil
+	}
+	return filepath.Join(a.dir, local.SnapshotFile+"."+workspace), nil
 }
 
 func writeExclusively(name string, b []byte) error {

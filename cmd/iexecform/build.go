@@ -158,12 +158,12 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	if err != nil {
 		return nil, err
 	}
-	workspace, err := a.workspace()
+	workspace, err := a.workspace(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b := &built{}
-	if b.store, err = a.store(); err != nil {
+	if b.store, err = a.store(ctx); err != nil {
 		return nil, err
 	}
 	stateErr := make(chan error, 1) // the state is read while the configuration is

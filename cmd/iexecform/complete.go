@@ -54,9 +54,9 @@ func (a *app) completeOutputs(cmd *cobra.Command, args []string, _ string) ([]co
 }
 
 // completeWorkspaces offers the workspaces.
-func (a *app) completeWorkspaces(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (a *app) completeWorkspaces(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return offered(nil, nil)
 	}
-	return offered(a.workspaces())
+	return offered(a.workspaces(cmd.Context()))
 }

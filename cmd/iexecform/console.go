@@ -103,7 +103,7 @@ func (a *app) openConsole(ctx context.Context, o consoleOptions) (c *console, do
 		}
 		return c, b.close, nil
 	}
-	workspace, err := a.workspace()
+	workspace, err := a.workspace(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

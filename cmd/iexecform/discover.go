@@ -79,7 +79,7 @@ func (a *app) discover(ctx context.Context, o discoverOptions) error {
 	if err != nil {
 		return err
 	}
-	workspace, err := a.workspace()
+	workspace, err := a.workspace(ctx)
 	if err != nil {
 		return err
 	}

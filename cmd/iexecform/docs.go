@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/backends"
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 )
 
@@ -24,7 +25,7 @@ func (a *app) docsCommand() *cobra.Command {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return fmt.Errorf("write reference pages: %w", err)
 			}
-			for name, text := range view.Reference(a.providers(), cmd.Root()) {
+			for name, text := range view.Reference(a.providers(), backends.Tables(), cmd.Root()) {
 				if err := os.WriteFile(filepath.Join(args[0], name), []byte(text), 0o644); err != nil {
 					return fmt.Errorf("write reference pages: %w", err)
 				}

@@ -117,7 +117,7 @@ func (a *app) generateConfig(ctx context.Context, o planOptions, name string) er
 	if err := a.checkGenerated(file, name); err != nil {
 		return err
 	}
-	c, diags := config.Load(a.dir, a.providers(), config.WithoutBlocks, a.withModules())
+	c, diags := config.Load(a.dir, a.providers(), config.WithoutBlocks, a.withModules(), withStates())
 	if diags.HasErrors() {
 		return &failure{err: diags, sources: c.Files()}
 	}
@@ -125,7 +125,7 @@ func (a *app) generateConfig(ctx context.Context, o planOptions, name string) er
 	if diags.HasErrors() {
 		return &failure{err: diags, sources: c.Files()}
 	}
-	workspace, err := a.workspace()
+	workspace, err := a.workspace(ctx)
 	if err != nil {
 		return err
 	}

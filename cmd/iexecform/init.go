@@ -21,19 +21,22 @@ import (
 func (a *app) initCommand() *cobra.Command {
 	var chain string
 	var o moduleFlags
+	var b backendFlags
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Make a first configuration where there is none, and fetch modules",
+		Short: "Make a first configuration where there is none, fetch modules, and make the backend ready",
 		Long: "Where there is no .hcl file it writes main.hcl with one app and one order. It makes sure that .gitignore keeps the\n" +
 			"journal, the lock and the backups of the state out of git. It never changes an .hcl file, so it may be run at any time.\n" +
 			"Modules that are not local it fetches into " + modules.Dir + ", as " + modules.LockFile + " says, or writes that file.\n" +
-			"Other commands need it only after such modules changed.",
+			"A backend block it makes ready, and writes down in " + dataDir + " that it did; what the block lacks comes from\n" +
+			"--backend-config or from the environment. Other commands need init only after such modules or that block changed.",
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), chain, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), chain, o, b) },
 	}
 	cmd.Flags().StringVar(&chain, "chain", "arbitrum-sepolia-testnet", "the `CHAIN` of the new configuration: "+strings.Join(chainNames(), ", "))
 	cmd.Flags().Bool("input", true, "nothing is ever asked: --input=false is accepted for scripts that were made for Terraform")
 	o.add(cmd.Flags())
+	b.add(cmd.Flags())
 	return cmd
 }
 
@@ -44,7 +47,7 @@ func chainNames() (names []string) {
 	return names
 }
 
-func (a *app) init(ctx context.Context, chainName string, o moduleFlags) error {
+func (a *app) init(ctx context.Context, chainName string, o moduleFlags, b backendFlags) error {
 	chain, ok := poco.ChainByName(chainName)
 	if !ok {
 		return fmt.Errorf("there is no built-in chain %q.%s There are %s; another one is set up in the provider block, by chain_id, rpc_url, hub and market_url",
@@ -54,7 +57,13 @@ func (a *app) init(ctx context.Context, chainName string, o moduleFlags) error {
 	if err != nil {
 		return err
 	}
-	ignored, err := ignoreFiles(filepath.Join(a.dir, ".gitignore"), []string{local.JournalFile, local.LockFile, local.SnapshotFile + ".*" + backupSuffix, dataDir + "/"})
+	moved := false
+	if !b.skip && !c.Empty() {
+		if moved, err = a.initBackend(ctx, b); err != nil {
+			return err
+		}
+	}
+	ignored, err := ignoreFiles(filepath.Join(a.dir, ".gitignore"), []string{local.JournalFile, local.LockFile, local.SnapshotFile + ".*" + backupSuffix, erroredFile, dataDir + "/"})
 	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
@@ -65,10 +74,10 @@ func (a *app) init(ctx context.Context, chainName string, o moduleFlags) error {
 		}
 	}
 	if !c.Empty() {
-		if ignored || fetched {
+		if ignored || fetched || moved {
 			return nil
 		}
-		return h.Print("Nothing to do: the configuration is valid, and .gitignore is in order.")
+		return h.Print("Nothing to do: the configuration is valid, modules and backend have not changed, and .gitignore is in order.")
 	}
 	if err := writeNew(filepath.Join(a.dir, "main.hcl"), scaffold(chain)); err != nil {
 		return fmt.Errorf("init: %w", err)

@@ -22,9 +22,8 @@ func dying() {
 	}
 	full := os.Getenv("DIE_WHEN") == "full"
 	a := newApp(builtins, os.Stdin, os.Stdout, os.Stderr, os.Environ())
-	open := a.openStore
-	a.openStore = func(dir string) state.Store {
-		return &mortal{Store: open(dir), left: n, after: os.Getenv("DIE_WHEN") == "after", full: full}
+	a.wrapStore = func(s state.Store) state.Store {
+		return &mortal{Store: s, left: n, after: os.Getenv("DIE_WHEN") == "after", full: full}
 	}
 	os.Exit(a.run(os.Args[1:]))
 }

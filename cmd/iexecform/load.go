@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/backends"
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
@@ -84,9 +85,12 @@ func (v *inverted) String() string {
 }
 func (v *inverted) Type() string { return "bool" }
 
+// withStates makes a configuration's backend and encryption blocks known.
+func withStates() config.LoadOption { return config.WithStates(backends.Tables()) }
+
 // loadConfig loads and checks the configuration. Warnings come with it; errors are a *failure.
 func (a *app) loadConfig() (*config.Config, hcl.Diagnostics, error) {
-	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), a.withModules())
+	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), a.withModules(), withStates())
 	if diags.HasErrors() {
 		return c, diags, &failure{err: diags, sources: c.Files()}
 	}

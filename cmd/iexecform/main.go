@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -14,8 +13,6 @@ import (
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/providers"
-	"github.com/iexecform/iexecform/state"
-	"github.com/iexecform/iexecform/state/local"
 )
 
 // version is set by the linker in a release.
@@ -44,14 +41,8 @@ func newApp(makeProviders func() providers.Registry, stdin io.Reader, stdout, st
 		},
 		env:       env,
 		providers: sync.OnceValue(makeProviders),
-		openStore: func(path string) state.Store {
-			if strings.HasSuffix(path, ".json") {
-				return local.File(path, nil)
-			}
-			return local.New(path)
-		},
-		secret: readSecret,
-		exit:   os.Exit,
+		secret:    readSecret,
+		exit:      os.Exit,
 		interrupts: func() (<-chan os.Signal, func()) {
 			c := make(chan os.Signal, 2)
 			signal.Notify(c, os.Interrupt, syscall.SIGTERM)

@@ -51,6 +51,8 @@ func released() {
 //	sent [N]          fail unless the account sent N transactions since the last sent; without N, count anew
 //	buy ADDRESS N     buy N units of the app order at the address, as a stranger
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
+//	age NAME          make a key pair: sets NAME (capitals) to the recipient and NAME_KEY to the identity, which is in name.key too
+//	postgres          start PostgreSQL (one for all scripts) and make a database: sets PGHOST, PGUSER, PGDATABASE and CONN
 //	between NAME URL PATTERN ANSWER   set NAME to the URL of a node that answers some calls otherwise than the one at URL
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
@@ -90,6 +92,8 @@ func TestScripts(t *testing.T) {
 			"buy":      buyer(t, network),
 			"lock":     lock,
 			"unlock":   unlock,
+			"age":      ageKeys,
+			"postgres": postgres(t),
 			"freeport": freePort,
 			"between":  between,
 			"serve":    serve,

@@ -47,7 +47,7 @@ func (a *app) install(ctx context.Context, o moduleFlags) (c *config.Config, fet
 			_ = a.human().Print("Fetched %s: %s (%s).", source, resolved, digest) // what was done stays done
 		},
 	})
-	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), config.WithModules(installer))
+	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), config.WithModules(installer), withStates())
 	changed, err := installer.Save(!diags.HasErrors()) // what was fetched is locked, also when the configuration has to follow
 	if diags.HasErrors() {
 		return c, fetched, &failure{err: diags, sources: c.Files()}

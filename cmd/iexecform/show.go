@@ -78,7 +78,7 @@ func (a *app) showFile(name string, asJSON bool) error {
 		return fmt.Errorf("%s is neither a plan nor a state: %w. Plans are made by `iexecform plan --out FILE`", name, err)
 	}
 	if isState {
-		s, err := state.Decode(b)
+		s, err := a.decodeState(b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -29,7 +29,7 @@ func (a *app) stateCommand() *cobra.Command {
 			return a.unknownCommand(cmd, args[0])
 		},
 	}
-	cmd.AddCommand(a.stateListCommand(), a.stateShowCommand(), a.stateRmCommand(), a.stateMvCommand(), a.statePullCommand(), a.statePushCommand())
+	cmd.AddCommand(a.stateListCommand(), a.stateShowCommand(), a.stateRmCommand(), a.stateMvCommand(), a.statePullCommand(), a.statePushCommand(), a.stateReencryptCommand())
 	return cmd
 }
 
@@ -145,7 +145,7 @@ func move(s *state.Snapshot, from, to string) (done []string, err error) {
 
 // changeState lets change edit a copy of the state and writes it, unless it is a dry run.
 func (a *app) changeState(ctx context.Context, operation string, o changeOptions, change func(*state.Snapshot) ([]string, error)) error {
-	store, err := a.store()
+	store, err := a.store(ctx)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (a *app) changeState(ctx context.Context, operation string, o changeOptions
 
 // replaceState writes a new snapshot, and before that a backup of the old one.
 func (a *app) replaceState(ctx context.Context, store state.Store, loaded *state.Loaded, s *state.Snapshot, o changeOptions) error {
-	if _, err := a.backUp(loaded.Snapshot, o.backupFlag, true); err != nil {
+	if _, err := a.backUp(ctx, loaded.Snapshot, o.backupFlag, true); err != nil {
 		return err
 	}
 	s.Serial, s.Tool = loaded.Snapshot.Serial+1, version
@@ -237,11 +237,11 @@ func (a *app) statePush(ctx context.Context, name string, o changeOptions, force
 	if err != nil {
 		return err
 	}
-	pushed, err := state.Decode(b)
+	pushed, err := a.decodeState(b)
 	if err != nil && (!force || pushed == nil) {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	store, err := a.store()
+	store, err := a.store(ctx)
 	if err != nil {
 		return err
 	}

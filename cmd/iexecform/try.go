@@ -182,7 +182,7 @@ func (a *app) appTrial(ctx context.Context, at addr.Instance, o inputFlags) (tri
 	if diags = append(diags, more...); diags.HasErrors() {
 		return trial.Spec{}, &failure{err: diags, sources: c.Files()}
 	}
-	workspace, err := a.workspace()
+	workspace, err := a.workspace(ctx)
 	if err != nil {
 		return trial.Spec{}, err
 	}

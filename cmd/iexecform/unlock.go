@@ -59,7 +59,7 @@ func (a *app) lockInfo(ctx context.Context, asJSON bool) error {
 
 // holder is who holds the lock of the state; nil when nobody does.
 func (a *app) holder(ctx context.Context) (state.Store, *state.Holder, error) {
-	store, err := a.store()
+	store, err := a.store(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

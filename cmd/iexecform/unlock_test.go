@@ -25,7 +25,7 @@ func (s *leasedStore) ForceUnlock(context.Context, string) error {
 func TestForceUnlock(t *testing.T) {
 	store := &leasedStore{holder: &state.Holder{ID: "42", Who: "alice", Operation: "apply", Created: "2026-01-02T03:04:05Z"}}
 	s := start(t, newSlow(), strings.NewReader("no\n"))
-	s.openStore = func(string) state.Store { return store }
+	s.wrapStore = func(state.Store) state.Store { return store }
 	if code := s.do("force-unlock", "41"); code != exitError || !strings.Contains(s.err.String(), `"42"`) {
 		t.Errorf("another id: exit code %d\n%s", code, s.err)
 	}

@@ -23,7 +23,7 @@ func (a *app) validateCommand() *cobra.Command {
 }
 
 func (a *app) validate(asJSON bool) error {
-	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), a.withModules())
+	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), a.withModules(), withStates())
 	if asJSON {
 		if err := a.json().Diagnostics(diags, c.Files()); err != nil {
 			return err

@@ -17,17 +17,18 @@ import (
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/state"
+	"github.com/iexecform/iexecform/state/local"
 )
 
 // A workspace is one more state of the same configuration. Rules:
-//   - The state of the workspace default is in the directory of the configuration, that of NAME in iexecform.state.d/NAME.
+//   - Where its state is, the backend knows: in files, that of the workspace default is beside the configuration, and that of
+//     NAME in iexecform.state.d/NAME.
 //   - IEXECFORM_WORKSPACE selects one for a command, `workspace select` for all that follow in this checkout.
 //   - A workspace must have been made: with a mistyped name everything would be planned, and sold, a second time.
 //   - Its name is part of the salts of its orders, so that two workspaces never share an order.
 //   - It is not the network: each state remembers its network and is refused on another one.
 const (
-	defaultWorkspace = "default"
-	workspacesDir    = "iexecform.state.d"
+	defaultWorkspace = state.DefaultWorkspace
 	selectionFile    = "workspace" // in the data directory
 	envWorkspace     = "IEXECFORM_WORKSPACE"
 )
@@ -48,14 +49,6 @@ func (a *app) dataPath(name string) string {
 	return filepath.Join(a.path(dir), name)
 }
 
-// stateDir is where a workspace's state is.
-func (a *app) stateDir(workspace string) string {
-	if workspace == defaultWorkspace {
-		return a.dir
-	}
-	return filepath.Join(a.dir, workspacesDir, workspace)
-}
-
 // selected is the name of the selected workspace, whether it exists or not, and who selected it.
 func (a *app) selected() (name, by string, err error) {
 	if name := a.getenv(envWorkspace); name != "" {
@@ -73,53 +66,71 @@ func (a *app) selected() (name, by string, err error) {
 }
 
 // workspace is the selected workspace, which exists.
-func (a *app) workspace() (string, error) {
+func (a *app) workspace(ctx context.Context) (string, error) {
 	name, by, err := a.selected()
 	if err != nil {
 		return "", err
 	}
-	all, err := a.workspaces()
+	b, err := a.backend(ctx)
 	if err != nil {
 		return "", err
 	}
-	if !slices.Contains(all, name) {
-		return "", fmt.Errorf("there is no workspace %q, which %s selects.%s Make it with `iexecform workspace new %s`, or select another one",
-			name, by, config.DidYouMean(name, all), name)
+	has, err := b.Has(ctx, name)
+	if err != nil || has {
+		return name, err
 	}
-	return name, nil
+	all, _ := b.Workspaces(ctx) // for a suggestion
+	return "", fmt.Errorf("there is no workspace %q, which %s selects.%s Make it with `iexecform workspace new %s`, or select another one",
+		name, by, config.DidYouMean(name, all), name)
 }
 
 // workspaces lists those that exist, sorted; default always does.
-func (a *app) workspaces() ([]string, error) {
-	names := []string{defaultWorkspace}
-	entries, err := os.ReadDir(filepath.Join(a.dir, workspacesDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list workspaces: %w", err)
-	}
-	for _, e := range entries {
-		if e.IsDir() && workspacePattern.MatchString(e.Name()) {
-			names = append(names, e.Name())
-		}
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// store is where the selected workspace, or --state, keeps its state.
-func (a *app) store() (state.Store, error) {
-	if a.stateFile != "" {
-		return a.openStore(a.path(a.stateFile)), nil
-	}
-	name, err := a.workspace()
+func (a *app) workspaces(ctx context.Context) ([]string, error) {
+	b, err := a.backend(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return a.openStore(a.stateDir(name)), nil
+	names, err := b.Workspaces(ctx)
+	return slices.DeleteFunc(names, func(name string) bool { return !workspacePattern.MatchString(name) }), err
+}
+
+// store is where the selected workspace, or --state, keeps its state.
+func (a *app) store(ctx context.Context) (state.Store, error) {
+	if a.stateFile != "" {
+		settings, _, err := a.stateSettings()
+		if err == nil {
+			a.codec, err = a.codecFor(settings.Encryption)
+		}
+		if err != nil {
+			return nil, err
+		}
+		path := a.path(a.stateFile)
+		if !strings.HasSuffix(path, ".json") {
+			path = filepath.Join(path, local.SnapshotFile)
+		}
+		return a.wrapped(local.File(path, a.codec)), nil
+	}
+	name, err := a.workspace(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := a.backend(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.wrapped(b.Store(name)), nil
+}
+
+func (a *app) wrapped(s state.Store) state.Store {
+	if a.wrapStore == nil {
+		return s
+	}
+	return a.wrapStore(s)
 }
 
 // load loads the state without locking it.
 func (a *app) load(ctx context.Context) (*state.Loaded, error) {
-	store, err := a.store()
+	store, err := a.store(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +156,8 @@ func (a *app) workspaceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workspace",
 		Short: "Keep several states of the same configuration",
-		Long: "A workspace is one more state of the same configuration, in " + workspacesDir + "/NAME. Expressions see its name as\n" +
+		Long: "A workspace is one more state of the same configuration, in " + local.WorkspacesDir + "/NAME or\n" +
+			"where the backend keeps it. Expressions see its name as\n" +
 			"iexecform.workspace. " + envWorkspace + " selects one for a single command.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -164,8 +176,8 @@ func (a *app) workspaceListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the workspaces; a star marks the selected one",
 		Args:  arguments(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			names, err := a.workspaces()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			names, err := a.workspaces(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -212,8 +224,8 @@ func (a *app) workspaceNewCommand() *cobra.Command {
 		Use:   "new NAME",
 		Short: "Make a workspace and select it",
 		Args:  arguments(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			if err := a.newWorkspace(args[0]); err != nil {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.newWorkspace(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			if err := a.selectWorkspace(args[0]); err != nil {
@@ -224,25 +236,26 @@ func (a *app) workspaceNewCommand() *cobra.Command {
 	}
 }
 
-// newWorkspace makes the directory of a workspace.
-func (a *app) newWorkspace(name string) error {
+// newWorkspace makes a workspace.
+func (a *app) newWorkspace(ctx context.Context, name string) error {
 	if !workspacePattern.MatchString(name) || len(name) > 90 {
 		return fmt.Errorf("%q can't be the name of a workspace: use letters, digits, '-', '_' and '.', at most 90, and begin with a letter or digit", name)
 	}
 	if name == defaultWorkspace {
 		return errors.New("the workspace default exists always")
 	}
-	if err := os.MkdirAll(filepath.Join(a.dir, workspacesDir), 0o755); err != nil {
-		return fmt.Errorf("make workspace %s: %w", name, err)
+	b, err := a.backend(ctx)
+	if err != nil {
+		return err
 	}
-	err := os.Mkdir(a.stateDir(name), 0o755)
-	if errors.Is(err, fs.ErrExist) {
+	has, err := b.Has(ctx, name)
+	if err != nil {
+		return err
+	}
+	if has {
 		return fmt.Errorf("workspace %q exists already: select it with `iexecform workspace select %s`", name, name)
 	}
-	if err != nil {
-		return fmt.Errorf("make workspace %s: %w", name, err)
-	}
-	return nil
+	return b.Create(ctx, name)
 }
 
 func (a *app) workspaceSelectCommand() *cobra.Command {
@@ -252,17 +265,21 @@ func (a *app) workspaceSelectCommand() *cobra.Command {
 		Short:             "Use another workspace from now on",
 		Args:              arguments(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeWorkspaces,
-		RunE: func(_ *cobra.Command, args []string) error {
-			name := args[0]
-			all, err := a.workspaces()
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, name := cmd.Context(), args[0]
+			b, err := a.backend(ctx)
 			if err != nil {
 				return err
 			}
-			if !slices.Contains(all, name) {
-				if !create {
-					return fmt.Errorf("there is no workspace %q.%s `iexecform workspace new %s` makes it", name, config.DidYouMean(name, all), name)
-				}
-				if err := a.newWorkspace(name); err != nil {
+			has, err := b.Has(ctx, name)
+			switch {
+			case err != nil:
+				return err
+			case !has && !create:
+				all, _ := b.Workspaces(ctx) // for a suggestion
+				return fmt.Errorf("there is no workspace %q.%s `iexecform workspace new %s` makes it", name, config.DidYouMean(name, all), name)
+			case !has:
+				if err := a.newWorkspace(ctx, name); err != nil {
 					return err
 				}
 			}
@@ -311,22 +328,27 @@ func (a *app) workspaceDeleteCommand() *cobra.Command {
 }
 
 func (a *app) deleteWorkspace(ctx context.Context, name string, force bool, o lockFlags) error {
-	all, err := a.workspaces()
+	b, err := a.backend(ctx)
 	if err != nil {
 		return err
 	}
 	selected, _, err := a.selected()
+	if err != nil {
+		return err
+	}
+	has, err := b.Has(ctx, name)
 	switch {
 	case err != nil:
 		return err
 	case name == defaultWorkspace:
 		return errors.New("the workspace default can't be deleted")
-	case !slices.Contains(all, name):
+	case !has:
+		all, _ := b.Workspaces(ctx) // for a suggestion
 		return fmt.Errorf("there is no workspace %q.%s", name, config.DidYouMean(name, all))
 	case name == selected:
 		return fmt.Errorf("workspace %q is selected: select another one first, such as with `iexecform workspace select default`", name)
 	}
-	store := a.openStore(a.stateDir(name))
+	store := a.wrapped(b.Store(name))
 	unlock, err := a.lock(ctx, store, "workspace delete", o)
 	if err != nil {
 		return err
@@ -340,8 +362,8 @@ func (a *app) deleteWorkspace(ctx context.Context, name string, force bool, o lo
 		return fmt.Errorf("workspace %q has %d resources in its state, which would stay as they are while nobody knows them any more: "+
 			"run `%s=%s iexecform destroy` first, or give --force", name, len(loaded.Snapshot.Resources), envWorkspace, name)
 	}
-	if err := os.RemoveAll(a.stateDir(name)); err != nil {
-		return fmt.Errorf("delete workspace %s: %w", name, err)
+	if err := b.Delete(ctx, name); err != nil {
+		return err
 	}
 	return a.human().Print("Deleted workspace %q.", name)
 }

@@ -18,10 +18,11 @@ import (
 	"github.com/iexecform/iexecform/providers"
 )
 
-// Reference is the reference pages by file name: one for each provider, resource and data source, one for the functions that
+// Reference is the reference pages by file name: one for each provider, resource and data source, one for each way to keep
+// states, one for the functions that
 // providers add, one for the commands. It is made from the tables that check configurations, so that it can't tell
 // otherwise than the program does.
-func Reference(registry providers.Registry, root *cobra.Command) map[string]string {
+func Reference(registry providers.Registry, states config.StateTables, root *cobra.Command) map[string]string {
 	pages := map[string]string{}
 	var index strings.Builder
 	index.WriteString("# Reference\n\nThese pages are made from the program's own tables by `make docs`.\n\n- [Commands](commands.md)\n- [Functions](functions.md)\n- [Diagnostic codes](codes.md)\n- For machines: [providers](providers.json), [functions](functions.json), [JSON Schema of *.hcl.json files](config.schema.json), [of plans, lines and diagnostics](../schemas)\n- [Lint rules](lint.md)\n")
@@ -39,6 +40,13 @@ func Reference(registry providers.Registry, root *cobra.Command) map[string]stri
 			page("data-"+typ+".md", "Data source "+typ, s.Data[typ])
 		}
 	}
+	for _, kind := range slices.Sorted(maps.Keys(states)) {
+		for _, name := range slices.Sorted(maps.Keys(states[kind])) {
+			title := strings.ToUpper(kind[:1]) + kind[1:] + " " + name
+			pages[kind+"-"+name+".md"] = tablePage(title, states[kind][name]) + stateNote(kind)
+			fmt.Fprintf(&index, "- [%s](%s-%s.md)\n", title, kind, name)
+		}
+	}
 	pages["functions.md"] = functionsPage(registry.Functions())
 	pages["lint.md"] = lintPage()
 	pages["codes.md"] = errcode.Page()
@@ -53,6 +61,16 @@ func Reference(registry providers.Registry, root *cobra.Command) map[string]stri
 	pages["commands.md"] = commandsPage(root)
 	pages["README.md"] = index.String()
 	return pages
+}
+
+// stateNote says where the arguments of a block about the state come from.
+func stateNote(kind string) string {
+	given := ""
+	if kind == "backend" {
+		given = "from `iexecform init --backend-config=NAME=VALUE`, then "
+	}
+	return fmt.Sprintf("\nThe block stands within the iexecform block and holds literals only. What it leaves out comes %sfrom the environment variable `%s`; secrets come from there only.\n"+
+		"See [States and stores](../state.md).\n", given, config.StateVariable(kind, "name"))
 }
 
 func tablePage(title string, t *schema.Table) string {
