@@ -206,7 +206,7 @@ func operands(d *hcl.Diagnostic) []jsonOperand {
 		seen[text] = true
 		statement := "is " + v.Type().FriendlyName()
 		if v.IsNull() || v.Type().IsPrimitiveType() {
-			statement = "is " + valueText(v, "")
+			statement = "is " + quoted(v)
 		}
 		list = append(list, jsonOperand{Traversal: text, Statement: statement})
 	}

@@ -50,7 +50,7 @@ func (h *Human) planDrift(b *bytes.Buffer, p *plan.Plan) {
 		}
 		fmt.Fprintf(b, "  # %s %s\n", c.Addr, what)
 		for _, d := range drift(c, tableOf(h.Tables, c.Addr.Resource)) {
-			fmt.Fprintf(b, "      %s %s = %s\n", markPaint(d.Mark)(h.Colour, d.Mark), d.Name, d.text(h.Colour.dim(" -> ")))
+			fmt.Fprintf(b, "      %s %s = %s\n", markPaint(d.Mark)(h.Colour, d.Mark), d.Name, h.difference(d))
 		}
 	}
 	b.WriteByte('\n')

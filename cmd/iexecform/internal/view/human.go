@@ -185,7 +185,7 @@ func (h *Human) attributes(c *plan.Change, table *schema.Table) []string {
 	}
 	var lines []string
 	for _, d := range list {
-		text := d.text(h.Colour.dim(" -> "))
+		text := h.difference(d)
 		if d.Forces {
 			text += h.Colour.red(" # forces replacement")
 		}
@@ -195,6 +195,19 @@ func (h *Human) attributes(c *plan.Change, table *schema.Table) []string {
 		lines = append(lines, h.Colour.dim(fmt.Sprintf("        # (%s hidden)", plural(hidden, "unchanged attribute"))))
 	}
 	return lines
+}
+
+// difference is what is behind an attribute's "=".
+func (h *Human) difference(d difference) string {
+	lines := d.Diff()
+	if lines == nil {
+		return d.text(h.Colour.dim(" -> "))
+	}
+	texts := make([]string, len(lines))
+	for i, l := range lines {
+		texts[i] = l.marked(func(mark, text string) string { return markPaint(mark)(h.Colour, text) })
+	}
+	return strings.Join(texts, "\n")
 }
 
 func markPaint(mark string) func(Palette, string) string {
@@ -345,7 +358,7 @@ func (h *Human) planOutputs(b *bytes.Buffer, outputs []plan.OutputChange) {
 			continue
 		}
 		d := outputDifference(o, "    ")
-		fmt.Fprintf(b, "  %s %-*s = %s\n", markPaint(d.Mark)(h.Colour, d.Mark), width, d.Name, d.text(h.Colour.dim(" -> ")))
+		fmt.Fprintf(b, "  %s %-*s = %s\n", markPaint(d.Mark)(h.Colour, d.Mark), width, d.Name, h.difference(d))
 	}
 	b.WriteByte('\n')
 }

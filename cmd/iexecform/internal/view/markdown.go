@@ -411,6 +411,14 @@ func (d difference) diff(width int, comment string) string {
 		return fmt.Sprintf("%s   %-*s = %s%s\n", mark, width, d.Name, strings.ReplaceAll(text, "\n", "\n"+mark+"   "), comment)
 	}
 	mark := strings.ReplaceAll(d.Mark, "~", "!")
+	if lines := d.Diff(); lines != nil {
+		var b strings.Builder
+		b.WriteString(line(" ", lines[0].Text))
+		for _, l := range lines[1:] {
+			b.WriteString(l.Mark + "   " + l.Text + "\n")
+		}
+		return b.String()
+	}
 	switch {
 	case d.Mark == "~" && !d.Size && d.Before != "" && d.After != "":
 		return line("-", d.Before) + line("+", d.After)

@@ -138,6 +138,9 @@ func defaultText(a schema.Attr) string {
 	if a.Format != nil {
 		return a.Format(a.Default)
 	}
+	if a.Default.Type() == cty.String {
+		return quoted(a.Default)
+	}
 	return valueText(a.Default, "")
 }
 

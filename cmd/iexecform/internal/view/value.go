@@ -3,14 +3,17 @@ package view
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/plan"
 )
 
 const (
@@ -39,8 +42,10 @@ func valueText(v cty.Value, indent string) string {
 		return "null"
 	case !v.IsKnown():
 		return unknownText
+	case v.Type() == cty.String:
+		return stringText(v, indent)
 	case v.Type().IsPrimitiveType():
-		return string(hclwrite.TokensForValue(v).Bytes())
+		return quoted(v)
 	case v.LengthInt() == 0 && (v.Type().IsObjectType() || v.Type().IsMapType()):
 		return "{}"
 	case v.Type().IsObjectType(), v.Type().IsMapType():
@@ -48,6 +53,49 @@ func valueText(v cty.Value, indent string) string {
 	}
 	return listText(v, indent)
 }
+
+// stringText is text as HCL: in quotes, of several lines as a heredoc, and what jsonencode makes of an object or a list as what
+// it was made of. Each stands for exactly this text.
+func stringText(v cty.Value, indent string) string {
+	text := v.AsString()
+	switch {
+	case strings.HasSuffix(text, "\n") && plain(text) == text && !heredocEnd.MatchString(text):
+		var b strings.Builder
+		b.WriteString("<<-EOT\n")
+		for line := range strings.Lines(strings.NewReplacer("${", "$${", "%{", "%%{").Replace(text)) {
+			if line != "\n" {
+				b.WriteString(indent + "  ")
+			}
+			b.WriteString(line)
+		}
+		return b.String() + indent + "EOT"
+	case (strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[")) && len(text) <= maxJSON:
+		if made, ok := encoded(text); ok {
+			return "jsonencode(" + valueText(made, indent) + ")"
+		}
+	}
+	return quoted(v)
+}
+
+// encoded is the value of which jsonencode makes just this text.
+func encoded(text string) (cty.Value, bool) {
+	t, err := ctyjson.ImpliedType([]byte(text))
+	if err != nil {
+		return cty.NilVal, false
+	}
+	v, err := plan.DecodeValue([]byte(text), t)
+	if err != nil {
+		return cty.NilVal, false
+	}
+	again, err := ctyjson.Marshal(v, t)
+	return v, err == nil && string(again) == text
+}
+
+const maxJSON = 64 << 10 // bytes of text that is shown as what it was made of
+
+var heredocEnd = regexp.MustCompile(`(?m)^[ \t]*EOT[ \t]*$`)
+
+func quoted(v cty.Value) string { return string(hclwrite.TokensForValue(v).Bytes()) }
 
 func mapText(v cty.Value, indent string) string {
 	elements := v.AsValueMap()
@@ -57,7 +105,7 @@ func mapText(v cty.Value, indent string) string {
 	for i, name := range names {
 		keys[i] = name
 		if v.Type().IsMapType() || !hclsyntax.ValidIdentifier(name) {
-			keys[i] = valueText(cty.StringVal(name), "")
+			keys[i] = quoted(cty.StringVal(name))
 		}
 		width = max(width, len(keys[i]))
 	}
