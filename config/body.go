@@ -24,10 +24,11 @@ type body struct {
 
 // binding is an attribute as a block sets it.
 type binding struct {
-	attr  *schema.Attr
-	expr  hcl.Expression
-	rng   hcl.Range
-	block string // name of the nested block, or ""
+	attr   *schema.Attr
+	expr   hcl.Expression
+	rng    hcl.Range
+	block  string // name of the nested block, or ""
+	shared bool   // the expression doesn't name each, count or an iterator: its value is that of all instances
 }
 
 // nested is a nested block; absent has no attributes.
@@ -165,31 +166,59 @@ type bodyValue struct {
 	diags     hcl.Diagnostics
 }
 
-// evaluate computes the body in ctx. In static mode unknown values are let through, and attributes that the provider
-// sets are unknown; the expressions in broken are unknown.
-func (b *body) evaluate(ctx *hcl.EvalContext, who string, sensitiveOK bool, static bool, broken map[hcl.Expression]bool) bodyValue {
-	out := bodyValue{}
-	d := decoder{table: b.table, rng: b.rng, ctx: ctx, who: who, sensitiveOK: sensitiveOK, later: b.later, static: static, broken: broken, out: &out}
-	values := make(map[string]cty.Value, len(b.table.Attrs)+len(b.blocks))
-	d.attrs(b.attrs, b.rest, values)
-	for i := range b.blocks {
-		values[b.blocks[i].block.Name] = d.block(&b.blocks[i])
-	}
-	out.value = cty.ObjectVal(values)
-	return out
-}
-
-// decoder evaluates the attributes of one instance.
+// decoder evaluates a body for one instance after the other. In static mode unknown values are let through, and attributes
+// that the provider sets are unknown; the expressions in broken are unknown.
 type decoder struct {
-	table       *schema.Table
-	rng         hcl.Range // of the block's header
-	ctx         *hcl.EvalContext
-	who         string // the instance's address
+	*body
 	sensitiveOK bool
-	later       bool // body.later
 	static      bool
 	broken      map[hcl.Expression]bool
-	out         *bodyValue
+	shared      map[*binding]cty.Value // of the attributes that have one value for all instances; nil: see share
+
+	values map[string]cty.Value // filled again for each instance: cty copies what it is given
+	ctx    *hcl.EvalContext
+	who    any // the instance's address, to print
+	out    bodyValue
+}
+
+// share evaluates what is the same for all instances, in the context that they share. What has a problem, or is marked, is
+// left to each instance.
+func (d *decoder) share(ctx *hcl.EvalContext) {
+	shared := map[*binding]cty.Value{}
+	d.begin(ctx, nil)
+	share := func(set []binding) {
+		for i := range set {
+			if b := &set[i]; b.shared {
+				if v, diags := d.attr(b); len(diags) == 0 && len(d.out.sensitive) == 0 {
+					shared[b] = v
+				}
+				d.out = bodyValue{}
+			}
+		}
+	}
+	share(d.body.attrs)
+	for i := range d.blocks {
+		share(d.blocks[i].attrs)
+	}
+	d.shared = shared
+}
+
+func (d *decoder) begin(ctx *hcl.EvalContext, who any) {
+	d.ctx, d.who, d.out = ctx, who, bodyValue{}
+}
+
+// evaluate computes the body in ctx.
+func (d *decoder) evaluate(ctx *hcl.EvalContext, who any) bodyValue {
+	d.begin(ctx, who)
+	if d.values == nil {
+		d.values = make(map[string]cty.Value, len(d.table.Attrs)+len(d.blocks))
+	}
+	d.attrs(d.body.attrs, d.rest, d.values)
+	for i := range d.blocks {
+		d.values[d.blocks[i].block.Name] = d.block(&d.blocks[i])
+	}
+	d.out.value = cty.ObjectVal(d.values)
+	return d.out
 }
 
 // block is the value of a nested block.
@@ -218,6 +247,10 @@ func (d *decoder) attrs(set []binding, rest []*schema.Attr, values map[string]ct
 	}
 	for i := range set {
 		b := &set[i]
+		if v, ok := d.shared[b]; ok {
+			values[b.attr.Name] = v
+			continue
+		}
 		v, diag := d.attr(b)
 		if diag != nil {
 			d.out.diags = append(d.out.diags, diag...)

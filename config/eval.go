@@ -423,8 +423,8 @@ func (e *evaluator) block(n *node) *pending {
 		return nil
 	}
 	if x.unknown { // only in static mode: check one instance of unknown key
-		v := n.body.evaluate(x.ctx, whole.String(), false, true, e.broken)
-		e.diags = append(e.diags, v.diags...)
+		d := e.decoder(n, false)
+		e.diags = append(e.diags, d.evaluate(x.ctx, whole).diags...)
 		at.value = cty.DynamicVal
 		return nil
 	}
@@ -470,7 +470,7 @@ func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pendi
 		if n.kind == dataNode {
 			e.data[inst.Addr] = deps
 		}
-		provider, usable, wrong := e.providerOf(n, inst.context())
+		provider, usable, wrong := e.providerOf(n, inst.Block)
 		if wrong.HasErrors() {
 			e.tell(n, wrong)
 			e.fail(n, inst.Addr)
@@ -524,19 +524,31 @@ func (e *evaluator) explicit(n *node) []addr.Instance {
 // bodies evaluates the bodies of a block's instances, on all processors: they only read.
 func (e *evaluator) bodies(n *node, instances []Instance) []bodyValue {
 	values := make([]bodyValue, len(instances))
-	name := e.address(n).String()
 	workers := min(runtime.GOMAXPROCS(0), len(instances))
+	var common decoder
+	if len(instances) > 0 {
+		common = e.decoder(n, false)
+		common.share(instances[0].scope)
+	}
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
+			d, scratch := common, keyScope{}
 			for i := w; i < len(instances); i += workers {
-				inst := instances[i]
-				values[i] = n.body.evaluate(inst.context(), name+inst.Addr.Key.String(), false, e.static, e.broken)
+				inst := &instances[i]
+				if values[i] = d.evaluate(scratch.of(inst.Block), &inst.Addr); len(values[i].diags) > 0 {
+					values[i] = d.evaluate(inst.context(), &inst.Addr) // a context of their own, to show values from
+				}
 			}
 		})
 	}
 	wg.Wait()
 	return values
+}
+
+// decoder is one for the body of a node. sensitiveOK lets sensitive values through.
+func (e *evaluator) decoder(n *node, sensitiveOK bool) decoder {
+	return decoder{body: n.body, sensitiveOK: sensitiveOK, static: e.static, broken: e.broken}
 }
 
 // unknownTargets reports targets with keys that the block doesn't have.

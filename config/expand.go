@@ -161,12 +161,34 @@ func keyContext(parent *hcl.EvalContext, key addr.Key, value cty.Value) *hcl.Eva
 		return parent
 	}
 	ctx := parent.NewChild()
-	if key.IsInt() {
-		ctx.Variables = map[string]cty.Value{"count": cty.ObjectVal(map[string]cty.Value{"index": key.Value()})}
-	} else {
-		ctx.Variables = map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{"key": key.Value(), "value": value})}
-	}
+	name, object := keyVariable(key, value)
+	ctx.Variables = map[string]cty.Value{name: object}
 	return ctx
+}
+
+// keyVariable is each or count.
+func keyVariable(key addr.Key, value cty.Value) (name string, object cty.Value) {
+	if key.IsInt() {
+		return "count", cty.ObjectVal(map[string]cty.Value{"index": key.Value()})
+	}
+	return "each", cty.ObjectVal(map[string]cty.Value{"key": key.Value(), "value": value})
+}
+
+// keyScope is a context that is used for one instance of a block after the other.
+type keyScope struct{ ctx *hcl.EvalContext }
+
+// of is what the block's expressions may name, until it is asked again.
+func (s *keyScope) of(at Block) *hcl.EvalContext {
+	if at.key.IsZero() {
+		return at.scope
+	}
+	if s.ctx == nil {
+		s.ctx = at.scope.NewChild()
+		s.ctx.Variables = map[string]cty.Value{}
+	}
+	name, object := keyVariable(at.key, at.each)
+	s.ctx.Variables[name] = object
+	return s.ctx
 }
 
 // splitRefs separates the references that are the same for all instances from those that depend on the instance's key.

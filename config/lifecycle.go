@@ -266,7 +266,10 @@ func (e *evaluator) flag(expr hcl.Expression, ctx *hcl.EvalContext, what string)
 // named is the instances that a reference names.
 func (e *evaluator) named(r ref, at Block) []addr.Instance {
 	key, ok := r.key, r.mode == refKey
-	if r.mode == refExpr {
+	switch r.mode {
+	case refEach:
+		key, ok = at.key, !at.key.IsZero()
+	case refExpr:
 		key, ok = e.key(r, at.context())
 	}
 	if !ok {

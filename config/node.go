@@ -97,7 +97,7 @@ const (
 	refAll  refMode = iota // every instance
 	refKey                 // the instance ref.key
 	refExpr                // the instance whose key ref.expr computes
-	refEach                // the instance with the referring instance's own key: each.value over the block
+	refEach                // the instance with the referring instance's own key: NAME[each.key], or each.value over the block
 )
 
 // ref is a reference from one block to another.

@@ -158,7 +158,8 @@ func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalConte
 		return
 	}
 	if x.unknown { // only in static mode
-		e.diags = append(e.diags, n.body.evaluate(x.ctx, n.id(), true, true, e.broken).diags...)
+		d := e.decoder(n, true)
+		e.diags = append(e.diags, d.evaluate(x.ctx, n.id()).diags...)
 		return
 	}
 	at.keys = make(map[addr.Key]bool, len(x.keys))
@@ -174,7 +175,8 @@ func (e *evaluator) configure(ctx context.Context, n *node, p addr.Provider, blo
 	if n.body == nil {
 		block.Value = e.providerTable(p).Null()
 	} else {
-		v := n.body.evaluate(block.context(), "provider."+p.String(), true, e.static, e.broken)
+		d := e.decoder(n, true)
+		v := d.evaluate(block.context(), "provider."+p.String())
 		e.diags = append(e.diags, v.diags...)
 		if v.diags.HasErrors() {
 			return false
@@ -212,15 +214,17 @@ func (e *evaluator) callContext(m *module) *hcl.EvalContext {
 	return p.call
 }
 
-// providerOf is the provider configuration that a block uses, where its provider argument is evaluated in ctx; ok is false
-// when that configuration failed.
-func (e *evaluator) providerOf(n *node, ctx *hcl.EvalContext) (p addr.Provider, ok bool, diags hcl.Diagnostics) {
+// providerOf is the provider configuration that an instance of a node uses; ok is false when that configuration failed.
+func (e *evaluator) providerOf(n *node, at Block) (p addr.Provider, ok bool, diags hcl.Diagnostics) {
 	p = n.provider
 	if n.providerKey == nil || e.broken[n.providerKey] {
 		return p, true, nil
 	}
+	var ctx *hcl.EvalContext
 	if n.keyGiven != nil {
 		ctx = e.callContext(n.keyGiven)
+	} else {
+		ctx = at.context()
 	}
 	v, diags := n.providerKey.Value(ctx)
 	if diags.HasErrors() {

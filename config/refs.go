@@ -28,6 +28,7 @@ type finder struct {
 	scope  scope
 	diags  hcl.Diagnostics
 	refs   []ref
+	keyed  bool // each or count occurs
 	each   bool // each.value occurs
 	broken bool // the expression cannot be evaluated
 
@@ -137,6 +138,7 @@ func (f *finder) reference(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 	case "local":
 		f.named(t, "local value", f.scope.module.locals)
 	case "each":
+		f.keyed = true
 		f.member(t, "key", "value")
 		if !f.scope.each {
 			f.errorf(t, invalidReference, "each is known only inside of a resource or data block that has for_each. Add for_each to the block, or name the value in another way.")
@@ -145,6 +147,7 @@ func (f *finder) reference(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 			f.each = true
 		}
 	case "count":
+		f.keyed = true
 		f.member(t, "index")
 		if !f.scope.count {
 			f.errorf(t, invalidReference, "count is known only inside of a resource or data block that has count. Add count to the block, or name the value in another way.")
@@ -222,6 +225,9 @@ func (f *finder) resource(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 	keyed := !inst.Key.IsZero()
 	if index != nil && len(rest) == 0 && !keyed {
 		r.mode, r.expr = refExpr, index.Key
+		if f.isOwnKey(index.Key, to) {
+			r.mode, r.expr = refEach, nil
+		}
 		for _, v := range index.Key.Variables() {
 			if f.isLocal(v.RootName()) {
 				r.mode, r.expr = refAll, nil // the key changes within the expression
@@ -258,6 +264,21 @@ func (f *finder) resource(t hcl.Traversal, index *hclsyntax.IndexExpr) {
 	}
 	r.rest = rest
 	f.refs = append(f.refs, r)
+}
+
+// isOwnKey reports whether an index is each.key, or count.index, where the block that it is of has keys of that kind.
+func (f *finder) isOwnKey(index hclsyntax.Expression, of *node) bool {
+	own, ok := index.(*hclsyntax.ScopeTraversalExpr)
+	if !ok {
+		return false
+	}
+	switch traversalText(own.Traversal) {
+	case "each.key":
+		return f.scope.each && of.forEach != nil
+	case "count.index":
+		return f.scope.count && of.count != nil
+	}
+	return false
 }
 
 // block finds the block that a traversal starts with. The node is nil after an error.
@@ -412,18 +433,14 @@ func (l *loader) resolveNode(n *node) {
 	if n.body != nil {
 		s := scope{each: n.forEach != nil, count: n.count != nil, check: n.check}
 		l.resolveLifecycle(n, s)
-		for _, b := range n.body.attrs {
-			l.use(n, b.expr, s)
-		}
+		l.useAttrs(n, n.body.attrs, s)
 		for _, inner := range n.body.blocks {
 			within := s
 			if inner.dynamic != nil {
 				l.use(n, inner.dynamic.forEach, s)
 				within.iterator = inner.dynamic.iterator
 			}
-			for _, b := range inner.attrs {
-				l.use(n, b.expr, within)
-			}
+			l.useAttrs(n, inner.attrs, within)
 		}
 	}
 	for _, expr := range n.dependsOn {
@@ -436,7 +453,15 @@ func (l *loader) resolveNode(n *node) {
 	}
 }
 
-func (l *loader) use(n *node, expr hcl.Expression, s scope) {
+func (l *loader) useAttrs(n *node, attrs []binding, s scope) {
+	for i := range attrs {
+		keyed := l.use(n, attrs[i].expr, s)
+		attrs[i].shared = !keyed && s.iterator == ""
+	}
+}
+
+// use takes up what an expression of a node refers to. It reports whether the expression names each or count.
+func (l *loader) use(n *node, expr hcl.Expression, s scope) (keyed bool) {
 	s.module = l.module
 	f := l.find(expr, s)
 	n.refs = append(n.refs, f.refs...)
@@ -445,6 +470,7 @@ func (l *loader) use(n *node, expr hcl.Expression, s scope) {
 	if f.broken || len(f.diags) > 0 {
 		l.broken[expr] = true
 	}
+	return f.keyed
 }
 
 // useForEach resolves for_each. Over a whole block, each instance refers to the instance of the same key only.
