@@ -18,6 +18,7 @@ import (
 type evaluator struct {
 	*Config
 	static  bool
+	loading bool // in static mode: what is known already is kept
 	broken  map[hcl.Expression]bool
 	sel     *selection
 	handler Handler
@@ -210,12 +211,20 @@ func (e *evaluator) inline(ctx context.Context, n *node) {
 			at.value = cty.DynamicVal
 			return
 		}
+		if n.constant != cty.NilVal {
+			at.value = n.constant
+			return
+		}
 		v, diags := n.expr.Value(values)
-		if e.meter.tooLarge(v) {
+		tooLarge, known := e.meter.survey(v)
+		if tooLarge {
 			v, diags = cty.DynamicVal, append(diags, failure(n.expr.Range().Ptr(), "Value is too large", "local.%s has more than %d parts.", n.name, e.meter.maxParts))
 		}
 		e.diags = append(e.diags, diags...)
 		at.value, at.failed = v, diags.HasErrors()
+		if e.loading && known && len(diags) == 0 && n.ofConstants() {
+			n.constant = v
+		}
 	case outputNode:
 		e.output(n, values)
 	case providerNode:
@@ -659,6 +668,7 @@ func (v *Evaluation) Eval(src []byte, filename string) (cty.Value, hcl.Diagnosti
 // checkStatic evaluates all that is known without variables and network, so that mistakes in literals are found.
 func (l *loader) checkStatic() {
 	e := l.staticEvaluator(l.broken)
+	e.loading = true
 	e.walkStatic()
 	l.diags = append(l.diags, discreet(l.explain(l.meter.exceeded(e.diags)))...)
 }

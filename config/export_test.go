@@ -1,6 +1,10 @@
 package config
 
-import "github.com/zclconf/go-cty/cty/function"
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty/function"
+)
 
 // WithLimits makes an evaluation's limits lower, so that tests reach them soon.
 func WithLimits(elements, text int64, parts int) LoadOption {
@@ -16,3 +20,14 @@ func DigestOfSource(src []byte) string {
 
 // FileSet is the function fileset that looks at most at so many files.
 func FileSet(dir string, most int) function.Function { return fileSetFunc(dir, most) }
+
+// NestingOf is how deep text is nested, by its bytes, and whether they tell; and by the lexer.
+func NestingOf(src []byte) (bytes int, plain bool, tokens int) {
+	n, plain := nestingOf(src)
+	list, _ := hclsyntax.LexConfig(src, "", hcl.InitialPos)
+	exact := newNesting()
+	for _, t := range list {
+		exact.take(t.Type)
+	}
+	return n.deepest, plain, exact.deepest
+}

@@ -167,3 +167,13 @@ func tokens(source string) string {
 	}
 	return b.String()
 }
+
+// FuzzNesting looks how deep text is nested: a look at the bytes never finds less than the lexer does.
+func FuzzNesting(f *testing.F) {
+	seeds(f, func(_, source string) { f.Add([]byte(source)) })
+	f.Fuzz(func(t *testing.T, source []byte) {
+		if bytes, plain, tokens := config.NestingOf(source); plain && bytes < tokens {
+			t.Errorf("%q is nested %d deep, by its bytes %d", source, tokens, bytes)
+		}
+	})
+}

@@ -77,21 +77,24 @@ func (m *meter) deep(v cty.Value) (within bool, err error) {
 	return within, err
 }
 
-// tooLarge reports a value that has too many parts. Parts that are shared count each time: whoever goes through the value
-// meets them each time.
-func (m *meter) tooLarge(v cty.Value) bool { return parts(v, m.maxParts) < 0 }
-
-// parts is what is left of a number after taking off that of a value's parts; negative as soon as it is used up.
-func parts(v cty.Value, left int) int {
-	left--
-	if v, _ = v.Unmark(); left < 0 || !v.IsKnown() || !v.CanIterateElements() {
-		return left
+// survey looks at all parts of a value: whether there are too many, and whether all of them are known. Parts that are shared
+// count each time: whoever goes through the value meets them each time.
+func (m *meter) survey(v cty.Value) (tooLarge, known bool) {
+	left, known := m.maxParts, true
+	var visit func(v cty.Value)
+	visit = func(v cty.Value) {
+		v, _ = v.Unmark()
+		known = known && v.IsKnown()
+		if left--; left < 0 || !v.IsKnown() || !v.CanIterateElements() {
+			return
+		}
+		for it := v.ElementIterator(); left >= 0 && it.Next(); {
+			_, element := it.Element()
+			visit(element)
+		}
 	}
-	for it := v.ElementIterator(); left >= 0 && it.Next(); {
-		_, element := it.Element()
-		left = parts(element, left)
-	}
-	return left
+	visit(v)
+	return left < 0, known && left >= 0
 }
 
 func (m *meter) tooMuch() error {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
@@ -35,6 +36,7 @@ type node struct {
 	variable *variable      // of a variable
 	output   *Output        // of an output
 	expr     hcl.Expression // of a local or output; of an import, the id; of a module's variable, what the call gives, or nil
+	constant cty.Value      // of a local whose value is known once it is loaded; else NilVal
 	call     *call          // of a call
 	imports  *importBlock   // of an import; address is that of its resource
 
@@ -84,6 +86,11 @@ func (n *node) localID() string {
 		return "validation"
 	}
 	return n.name
+}
+
+// ofConstants reports whether a local of the root refers to nothing, or only to locals whose value is known once loaded.
+func (n *node) ofConstants() bool {
+	return n.module.parent == nil && !slices.ContainsFunc(n.refs, func(r ref) bool { return r.to.constant == cty.NilVal })
 }
 
 func (n *node) instantiable() bool { return n.kind == dataNode || n.kind == resourceNode }

@@ -12,19 +12,15 @@ import (
 
 // Parsing native syntax. A long file is parsed in pieces, on all processors; should one of them not stand for itself, because
 // it ends within a heredoc or has a mistake, the file is parsed as one. HCL's parser is recursive, so text that is nested too
-// deeply is refused before it gets there.
+// deeply is refused before it gets there: see nesting.go.
 
-const (
-	pieceSize = 16 << 10 // bytes of source, at least
-	// maxNesting is how deep brackets, operators and templates may be within each other. A level takes some kilobytes of stack.
-	maxNesting = 1000
-)
+const pieceSize = 16 << 10 // bytes of source, at least
 
 // parseNative parses a file. The result is never nil; with errors it is what could be understood.
 func parseNative(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
 	body, ok := parsePieces(src, path)
 	if !ok {
-		if diags := tooNested(src, path, hclsyntax.LexConfig); diags.HasErrors() {
+		if diags := tooNestedConfig(src, path); diags.HasErrors() {
 			return &hcl.File{Bytes: src, Body: &hclsyntax.Body{}}, diags
 		}
 		file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
@@ -74,7 +70,7 @@ func parsePieces(src []byte, path string) (*hclsyntax.Body, bool) {
 }
 
 func (p *piece) parse(path string) {
-	if tooNested(p.src, path, hclsyntax.LexConfig).HasErrors() {
+	if tooNestedConfig(p.src, path).HasErrors() {
 		return
 	}
 	file, diags := hclsyntax.ParseConfig(p.src, path, p.start)
@@ -120,90 +116,4 @@ func (n navigation) ContextString(offset int) string {
 		}
 	}
 	return ""
-}
-
-// tooNested reports text in which something is nested more than maxNesting deep.
-func tooNested(src []byte, path string, lex func([]byte, string, hcl.Pos) (hclsyntax.Tokens, hcl.Diagnostics)) hcl.Diagnostics {
-	if few(src) {
-		return nil
-	}
-	type level struct {
-		lines     bool // a new line begins something new
-		operators int  // since the last separator
-	}
-	tokens, _ := lex(src, path, hcl.InitialPos) // mistakes are told by the parser
-	open := []level{{lines: true}}
-	depth := 0
-	for _, t := range tokens {
-		top := &open[len(open)-1]
-		switch t.Type {
-		case hclsyntax.TokenOBrack, hclsyntax.TokenTemplateControl: // x[i][j], and directives end with other directives
-			top.operators++
-			open = append(open, level{})
-			depth += 2
-		case hclsyntax.TokenOParen, hclsyntax.TokenOBrace, hclsyntax.TokenTemplateInterp, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc:
-			open = append(open, level{lines: t.Type == hclsyntax.TokenOBrace})
-			depth++
-		case hclsyntax.TokenCParen, hclsyntax.TokenCBrack, hclsyntax.TokenCBrace, hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc:
-			if len(open) > 1 {
-				depth -= top.operators + 1
-				open = open[:len(open)-1]
-			}
-		case hclsyntax.TokenComma, hclsyntax.TokenNewline:
-			if t.Type == hclsyntax.TokenComma || top.lines {
-				depth -= top.operators
-				top.operators = 0
-			}
-		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenPlus, hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPercent,
-			hclsyntax.TokenQuestion, hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan,
-			hclsyntax.TokenLessThanEq, hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq:
-			top.operators++
-			depth++
-		}
-		if depth > maxNesting {
-			return hcl.Diagnostics{failure(&t.Range, "Expression is nested too deeply",
-				"Brackets, operators and templates may be within each other %d deep at most. Name parts of the expression with local values.", maxNesting)}
-		}
-	}
-	return nil
-}
-
-// few reports whether there are so few brackets and operators that they can't be nested too deeply.
-func few(src []byte) bool {
-	n := 0
-	for i, b := range src {
-		switch b {
-		case '(', '[', '{', '!', '-', '+', '*', '/', '%', '<', '>', '&', '|', '?':
-			n++
-		case '=':
-			if i > 0 && src[i-1] == '=' {
-				n++
-			}
-		}
-	}
-	return n <= maxNesting/2 // a brace may open a text within a text
-}
-
-// tooNestedJSON reports JSON in which something is nested more than maxNesting deep.
-func tooNestedJSON(src []byte, path string) hcl.Diagnostics {
-	depth, text, at := 0, false, hcl.InitialPos
-	for i := 0; i < len(src); i++ {
-		switch b := src[i]; {
-		case b == '\n':
-			at.Line++
-		case b == '"':
-			text = !text
-		case b == '\\' && text:
-			i++
-		case !text && (b == '{' || b == '['):
-			depth++
-		case !text && (b == '}' || b == ']'):
-			depth--
-		}
-		if depth > maxNesting {
-			at.Byte = i
-			return hcl.Diagnostics{failure(&hcl.Range{Filename: path, Start: at, End: at}, "JSON is nested too deeply", "Objects and arrays may be within each other %d deep at most.", maxNesting)}
-		}
-	}
-	return nil
 }

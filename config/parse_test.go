@@ -67,3 +67,25 @@ func TestLongFiles(t *testing.T) {
 		t.Error("the block is not named")
 	}
 }
+
+// Most files are plain enough to tell by their bytes how deep they are nested.
+func TestNesting(t *testing.T) {
+	for source, want := range map[string]int{
+		"":                  0,
+		"a = [1, [2]]\n":    4,
+		"a = \"x\"\n# }{\n": 1,
+		"b \"c\" {\n  d = \"docker.io/${each.key}:1.0\"\n}\n":                3,
+		"locals {\n  apps = {\n    a-1 = { price = 10 }\n  }\n}\n":           3,
+		"a = -1 + 2 == 3 && !(x ? y : z) // ok\nb = {for k in l : k => 1}\n": 7,
+	} {
+		bytes, plain, tokens := config.NestingOf([]byte(source))
+		if !plain || bytes != want || tokens > want {
+			t.Errorf("%q: %d (plain: %t), by the lexer %d, want %d", source, bytes, plain, tokens, want)
+		}
+	}
+	for _, source := range []string{"a = <<X\n}\nX\n", "a = \"%{if b}c%{endif}\"\n", "/* { */\n", "a = (1]\n", "a = \"x", "a = \"$${b}\"\n", "# x", "a = {", "é = 1\n", "a = \"\n\"\n", "a = \"\\${b}\"\n"} {
+		if _, plain, _ := config.NestingOf([]byte(source)); plain {
+			t.Errorf("%q is plain", source)
+		}
+	}
+}
