@@ -18,6 +18,8 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/iexecform/iexecform/config/addr"
 )
 
 // Encode writes a snapshot in the canonical form, always in format version Version. It fails when an object's
@@ -69,8 +71,9 @@ func Decode(b []byte) (*Snapshot, error) {
 		Snapshot
 		Digest string `json:"digest"`
 	}
-	objects := jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(objectReader(b)))
-	if err := jsonv2.Unmarshal(b, &document, jsonv2.RejectUnknownMembers(true), objects); err != nil {
+	r := &objectReader{encoded: b, known: map[string]string{}}
+	resources := jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(r.resources))
+	if err := jsonv2.Unmarshal(b, &document, jsonv2.RejectUnknownMembers(true), resources); err != nil {
 		return nil, damaged(b, err)
 	}
 	s := &document.Snapshot
@@ -106,51 +109,140 @@ func checkDigest(b []byte, s *Snapshot, digest string) error {
 	return nil
 }
 
-// objectReader reads the objects of an encoded snapshot without copying their attributes, which are most of it.
-func objectReader(b []byte) func(*jsontext.Decoder, *Object) error {
-	providers := map[string]string{} // equal texts are kept once
-	return func(d *jsontext.Decoder, o *Object) error {
-		if t, err := d.ReadToken(); err != nil {
-			return err
-		} else if t.Kind() != '{' {
-			return errors.New("not a JSON object")
-		}
-		for d.PeekKind() == '"' {
-			name, err := d.ReadToken()
-			if err != nil {
-				return err
-			}
-			switch key := name.String(); key {
-			case "provider":
-				if err = jsonv2.UnmarshalDecode(d, &o.Provider); err == nil {
-					if _, ok := providers[o.Provider]; !ok {
-						providers[o.Provider] = o.Provider
-					}
-					o.Provider = providers[o.Provider]
-				}
-			case "schema_version":
-				err = jsonv2.UnmarshalDecode(d, &o.SchemaVersion)
-			case "attributes":
-				var value jsontext.Value
-				value, err = d.ReadValue()
-				end := int(d.InputOffset())
-				o.Attributes = b[end-len(value) : end : end]
-			case "dependencies":
-				err = jsonv2.UnmarshalDecode(d, &o.Dependencies)
-			case "prevent_destroy":
-				err = jsonv2.UnmarshalDecode(d, &o.Protected)
-			case "tainted":
-				err = jsonv2.UnmarshalDecode(d, &o.Tainted)
-			default:
-				err = fmt.Errorf("unknown member %q", key)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		_, err := d.ReadToken()
+// objectReader reads the objects of an encoded snapshot, which are most of it, without copying their attributes.
+type objectReader struct {
+	encoded []byte
+	known   map[string]string // names of providers
+	block   addr.Resource     // of the last address
+	plain   []byte            // the last text that was escaped
+}
+
+func (r *objectReader) resources(d *jsontext.Decoder, all *map[addr.Instance]*Object) error {
+	if err := begin(d, '{'); err != nil {
 		return err
 	}
+	*all = map[addr.Instance]*Object{}
+	for d.PeekKind() == '"' {
+		i, err := r.address(d)
+		if err != nil {
+			return err
+		}
+		if _, twice := (*all)[i]; twice {
+			return fmt.Errorf("duplicate object %s", i)
+		}
+		o, err := r.object(d)
+		if err != nil {
+			return err
+		}
+		(*all)[i] = o
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// object returns nil for null.
+func (r *objectReader) object(d *jsontext.Decoder) (*Object, error) {
+	if d.PeekKind() == 'n' {
+		return nil, d.SkipValue()
+	}
+	if err := begin(d, '{'); err != nil {
+		return nil, err
+	}
+	o := new(Object)
+	for d.PeekKind() == '"' {
+		name, err := r.text(d)
+		if err != nil {
+			return nil, err
+		}
+		switch string(name) {
+		case "provider":
+			var text []byte
+			if text, err = r.text(d); err == nil {
+				o.Provider = r.share(text)
+			}
+		case "schema_version":
+			err = jsonv2.UnmarshalDecode(d, &o.SchemaVersion)
+		case "attributes":
+			var value jsontext.Value
+			value, err = d.ReadValue()
+			end := int(d.InputOffset())
+			o.Attributes = r.encoded[end-len(value) : end : end]
+		case "dependencies":
+			o.Dependencies, err = r.addresses(d)
+		case "prevent_destroy":
+			err = jsonv2.UnmarshalDecode(d, &o.Protected)
+		case "tainted":
+			err = jsonv2.UnmarshalDecode(d, &o.Tainted)
+		default:
+			err = fmt.Errorf("unknown member %q", name)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	_, err := d.ReadToken()
+	return o, err
+}
+
+func (r *objectReader) addresses(d *jsontext.Decoder) (list []addr.Instance, err error) {
+	if err := begin(d, '['); err != nil {
+		return nil, err
+	}
+	for d.PeekKind() == '"' {
+		i, err := r.address(d)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, i)
+	}
+	return list, begin(d, ']')
+}
+
+// address reads an address. Those that follow one another are mostly of one block, and share its texts.
+func (r *objectReader) address(d *jsontext.Decoder) (addr.Instance, error) {
+	text, err := r.text(d)
+	if err != nil {
+		return addr.Instance{}, err
+	}
+	i, err := addr.ParseInstance(string(text))
+	if i.Resource == r.block {
+		i.Resource = r.block
+	}
+	r.block = i.Resource
+	return i, err
+}
+
+func (r *objectReader) share(text []byte) string {
+	s, ok := r.known[string(text)]
+	if !ok {
+		s = string(text)
+		r.known[s] = s
+	}
+	return s
+}
+
+// begin reads a token that must be there.
+func begin(d *jsontext.Decoder, want jsontext.Kind) error {
+	t, err := d.ReadToken()
+	if err == nil && t.Kind() != want {
+		err = fmt.Errorf("found %s in place of %s", t.Kind(), want)
+	}
+	return err
+}
+
+// text reads a string. The bytes are good until more is read.
+func (r *objectReader) text(d *jsontext.Decoder) ([]byte, error) {
+	raw, err := d.ReadValue()
+	switch {
+	case err != nil:
+		return nil, err
+	case raw.Kind() != '"':
+		return nil, fmt.Errorf("found %s in place of a string", raw.Kind())
+	case bytes.IndexByte(raw, '\\') < 0:
+		return raw[1 : len(raw)-1], nil
+	}
+	r.plain, err = jsontext.AppendUnquote(r.plain[:0], raw)
+	return r.plain, err
 }
 
 // Envelope is what tells one snapshot from another.

@@ -136,14 +136,16 @@ func (i Instance) String() string { return i.Resource.String() + i.Key.String() 
 
 // Compare orders instances: the root's before those of modules, managed before data, then by type, name and key.
 func (i Instance) Compare(o Instance) int {
-	if i.Resource.Module != o.Resource.Module {
+	switch {
+	case i.Resource == o.Resource: // most are of one block
+		return i.Key.Compare(o.Key)
+	case i.Resource.Module != o.Resource.Module:
 		return i.Resource.Module.compare(o.Resource.Module)
 	}
 	return cmp.Or(
 		cmp.Compare(i.Resource.Mode, o.Resource.Mode),
 		cmp.Compare(i.Resource.Type, o.Resource.Type),
 		cmp.Compare(i.Resource.Name, o.Resource.Name),
-		i.Key.Compare(o.Key),
 	)
 }
 
@@ -206,15 +208,15 @@ func parsePlain(text string) (Instance, bool) {
 	if !ok {
 		return Instance{}, false
 	}
-	parts := strings.Split(text, ".")
-	mode := Managed
-	if parts[0] == "data" {
-		mode, parts = Data, parts[1:]
+	r := Resource{}
+	if local, ok := strings.CutPrefix(text, "data."); ok {
+		r.Mode, text = Data, local
 	}
-	if len(parts) != 2 || !isIdentifier(parts[0]) || !isIdentifier(parts[1]) {
+	r.Type, r.Name, _ = strings.Cut(text, ".")
+	if !isIdentifier(r.Type) || !isIdentifier(r.Name) {
 		return Instance{}, false
 	}
-	return Instance{Resource: Resource{Mode: mode, Type: parts[0], Name: parts[1]}, Key: key}, true
+	return Instance{Resource: r, Key: key}, true
 }
 
 func cutPlainKey(text string) (names string, key Key, ok bool) {
@@ -226,11 +228,9 @@ func cutPlainKey(text string) (names string, key Key, ok bool) {
 	if !closed {
 		return "", Key{}, false
 	}
-	if n, err := strconv.ParseUint(index, 10, 31); err == nil {
-		return names, IntKey(int(n)), strconv.FormatUint(n, 10) == index
-	}
 	if len(index) < 2 || index[0] != '"' || index[len(index)-1] != '"' {
-		return "", Key{}, false
+		n, err := strconv.ParseUint(index, 10, 31)
+		return names, IntKey(int(n)), err == nil && strconv.FormatUint(n, 10) == index
 	}
 	index = index[1 : len(index)-1]
 	for i := range len(index) {
