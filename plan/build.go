@@ -82,7 +82,7 @@ func newBuilder(o Options) *builder {
 		reading:   map[objectsOf]chan readPart{},
 		told:      map[string]bool{},
 		proposals: make(map[addr.Instance]*proposal, known),
-		verify:    map[addr.Instance]*providers.Action{},
+		verify:    map[addr.Instance]*secondLook{},
 		imports:   map[addr.Instance]config.Import{},
 		imported:  map[addr.Instance]string{},
 		mentioned: map[string]map[string]addr.Instance{},
@@ -99,9 +99,11 @@ func newBuilder(o Options) *builder {
 	return b
 }
 
-// A proposal is what a provider proposes for one instance.
+// A proposal is what a provider proposes for one instance. That of a data source has no more than actions.
 type proposal struct {
 	providers.PlanResult
+	addr      addr.Instance
+	object    *object // nil when neither the state nor an import knows it
 	provider  addr.Provider
 	before    cty.Value
 	dependsOn []addr.Instance
@@ -120,8 +122,8 @@ type builder struct {
 	session    *Session
 	objects    map[addr.Instance]*object // of the state, filled when the provider is opened
 	proposals  map[addr.Instance]*proposal
-	order      []addr.Instance                     // of the proposals: dependencies first
-	verify     map[addr.Instance]*providers.Action // of data sources
+	order      []*proposal                         // dependencies first
+	verify     map[addr.Instance]*secondLook       // of data sources
 	imports    map[addr.Instance]config.Import     // that are asked for
 	imported   map[addr.Instance]string            // ids of those that were read
 	mentioned  map[string]map[string]addr.Instance // texts of the state's objects, by type: see managedBy
@@ -133,20 +135,17 @@ type builder struct {
 
 // An object is what the state and the network say about one instance.
 type object struct {
-	prior                cty.Value // cty.NilVal when the state is damaged there
-	providers.ReadResult           // as refreshed
-}
-
-// known returns the object, or an empty one.
-func (b *builder) known(i addr.Instance) object {
-	if o := b.objects[i]; o != nil {
-		return *o
-	}
-	return object{}
+	stored               *state.Object // nil when it is imported
+	prior                cty.Value     // cty.NilVal when the state is damaged there
+	providers.ReadResult               // as refreshed
+	planned              bool          // there is a proposal
 }
 
 // checkAddresses refuses --target and --replace addresses that name nothing.
 func (b *builder) checkAddresses() (diags hcl.Diagnostics) {
+	if len(b.Targets)+len(b.Exclude)+len(b.Replace) == 0 {
+		return nil
+	}
 	known := map[addr.Resource]bool{}
 	var names []string
 	for _, d := range b.Config.Blocks() {
@@ -335,7 +334,8 @@ func (b *builder) decode(instances []addr.Instance) []object {
 			values := make([]cty.Value, 0, len(mine))
 			for n := range mine {
 				i := instances[from+n]
-				v, err := dec.object(b.Providers, i.Resource.Type, b.State.Snapshot.Resources[i])
+				mine[n].stored = b.State.Snapshot.Resources[i]
+				v, err := dec.object(b.Providers, i.Resource.Type, mine[n].stored)
 				if mine[n].Err = err; err == nil {
 					values = append(values, v)
 				}
@@ -355,16 +355,14 @@ func (b *builder) decode(instances []addr.Instance) []object {
 // Resources plans the instances of one wave, one call a provider configuration.
 func (b *builder) Resources(ctx context.Context, instances []config.Instance) []config.Result {
 	results := make([]config.Result, len(instances))
-	for _, in := range instances {
-		if object := b.State.Snapshot.Resources[in.Addr]; object != nil {
-			b.refreshed(objectsOf{addr.ParseProvider(object.Provider), in.Addr.Resource.Type})
-		}
-	}
+	b.refreshWave(instances)
 	b.importWave(ctx, instances)
+	objects := make([]*object, len(instances)) // nil where nothing is known
 	batches := map[addr.Provider][]int{}
 	var used []addr.Provider
-	for i, in := range instances {
-		if b.known(in.Addr).Err != nil {
+	for i := range instances {
+		in := &instances[i]
+		if objects[i] = b.objects[in.Addr]; objects[i] != nil && objects[i].Err != nil {
 			continue // in unread
 		}
 		if batches[in.Provider] == nil {
@@ -376,7 +374,7 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 		batch := batches[p]
 		reqs, triggered := make([]providers.PlanRequest, len(batch)), make([]string, len(batch))
 		for n, i := range batch {
-			reqs[n] = b.request(instances[i].Addr, instances[i].Value)
+			reqs[n] = b.request(instances[i].Addr, objects[i], instances[i].Value)
 			triggered[n] = b.prepare(&reqs[n], instances[i])
 		}
 		client, ok := b.session.Client(p)
@@ -387,25 +385,40 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 			continue
 		}
 		for n, result := range client.Plan(ctx, reqs) {
-			in := instances[batch[n]]
+			i := batch[n]
+			in := instances[i]
 			if result.Err != nil {
-				results[batch[n]] = failed(in, result.Err)
+				results[i] = failed(in, result.Err)
 				continue
 			}
 			b.withhold(reqs[n], &result)
-			results[batch[n]].Value = result.Planned
-			b.propose(reqs[n], p, result, in.DependsOn, false)
-			results[batch[n]].Diags = b.protect(in, triggered[n])
+			results[i].Value = result.Planned
+			results[i].Diags = b.protect(in, b.propose(reqs[n], objects[i], p, result, in.DependsOn, false), triggered[n])
 		}
 	}
 	return results
 }
 
+// refreshWave waits for the objects of the types that the instances of a wave have.
+func (b *builder) refreshWave(instances []config.Instance) {
+	if len(b.reading) == 0 {
+		return
+	}
+	provider, typ := "", ""
+	for i := range instances {
+		a := instances[i].Addr
+		if object := b.State.Snapshot.Resources[a]; object != nil && (object.Provider != provider || a.Resource.Type != typ) {
+			provider, typ = object.Provider, a.Resource.Type
+			b.refreshed(objectsOf{addr.ParseProvider(provider), typ})
+		}
+	}
+}
+
 // request gathers what is known of an instance; desired is null when the object is to go.
-func (b *builder) request(i addr.Instance, desired cty.Value) providers.PlanRequest {
+func (b *builder) request(i addr.Instance, o *object, desired cty.Value) providers.PlanRequest {
 	null := cty.NullVal(desired.Type())
-	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i) || b.tainted(i)}
-	if o := b.known(i); o.prior != cty.NilVal {
+	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i) || o.tainted()}
+	if o != nil && o.prior != cty.NilVal {
 		req.Prior, req.Current = o.prior, o.Current
 	} else {
 		req.Formerly = b.Config.MovedFrom(i)
@@ -413,7 +426,7 @@ func (b *builder) request(i addr.Instance, desired cty.Value) providers.PlanRequ
 	return req
 }
 
-func (b *builder) propose(req providers.PlanRequest, p addr.Provider, result providers.PlanResult, dependsOn []addr.Instance, removed bool) {
+func (b *builder) propose(req providers.PlanRequest, o *object, p addr.Provider, result providers.PlanResult, dependsOn []addr.Instance, removed bool) *proposal {
 	before := req.Current
 	if before.IsNull() {
 		before = req.Prior
@@ -421,21 +434,27 @@ func (b *builder) propose(req providers.PlanRequest, p addr.Provider, result pro
 	if result.Found != cty.NilVal {
 		before = result.Found
 	}
-	result.Notices = append(slices.Clone(b.known(req.Addr).Notices), result.Notices...)
-	b.proposals[req.Addr] = &proposal{PlanResult: result, provider: p, before: before, dependsOn: dependsOn, removed: removed}
-	b.order = append(b.order, req.Addr)
+	if o != nil {
+		result.Notices = append(slices.Clone(o.Notices), result.Notices...)
+	}
+	return b.add(&proposal{PlanResult: result, addr: req.Addr, object: o, provider: p, before: before, dependsOn: dependsOn, removed: removed})
+}
+
+func (b *builder) add(c *proposal) *proposal {
+	if c.object != nil {
+		c.object.planned = true
+	}
+	b.proposals[c.addr] = c
+	b.order = append(b.order, c)
+	return c
 }
 
 // planRest plans what the evaluation didn't come across: objects that are to go, or, refreshing only, all of them.
 func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (diags hcl.Diagnostics) {
-	kept := map[addr.Instance]bool{}
 	failed := map[addr.Resource]bool{} // blocks that could not be evaluated: nothing of them goes
 	var lost []addr.Instance           // modules of that kind
 	b.evaluation = evaluation
 	if b.Mode == Normal {
-		for _, i := range evaluation.Instances {
-			kept[i] = true
-		}
 		for _, i := range slices.Concat(evaluation.Failed, evaluation.Skipped, evaluation.Excluded) {
 			if failed[i.Resource] = true; i.Resource.Type == "" {
 				lost = append(lost, i)
@@ -445,7 +464,10 @@ func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (
 	b.allRefreshed()
 	var gone []addr.Instance
 	for i := range b.State.Snapshot.Resources {
-		if !kept[i] && !failed[i.Resource] && !matches(lost, i) && (len(b.Targets) == 0 || b.Mode != Normal || matches(b.Targets, i)) {
+		if o := b.objects[i]; o != nil && o.planned { // it is in the configuration
+			continue
+		}
+		if !failed[i.Resource] && !matches(lost, i) && (len(b.Targets) == 0 || b.Mode != Normal || matches(b.Targets, i)) {
 			gone = append(gone, i)
 		}
 	}
@@ -508,19 +530,19 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 	}
 	var reqs []providers.PlanRequest
 	for _, i := range gone {
-		o := b.known(i)
-		if o.prior == cty.NilVal || o.Err != nil {
+		o := b.objects[i]
+		if o == nil || o.Err != nil {
 			continue // in unread
 		}
 		if b.Mode == RefreshOnly {
-			b.proposeRefresh(i, p)
+			b.proposeRefresh(i, o, p)
 			continue
 		}
 		if d := b.prevented(i); d != nil {
 			diags = diags.Append(d)
 			continue
 		}
-		req := b.request(i, cty.NullVal(o.prior.Type()))
+		req := b.request(i, o, cty.NullVal(o.prior.Type()))
 		req.Removal = b.removal(i)
 		reqs = append(reqs, req)
 	}
@@ -535,7 +557,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 		}
 		removed(reqs[n].Removal, &result)
 		b.explainGone(i, &result)
-		b.propose(reqs[n], p, result, b.State.Snapshot.Resources[i].Dependencies, true)
+		b.propose(reqs[n], b.objects[i], p, result, b.objects[i].stored.Dependencies, true)
 	}
 	return diags
 }
@@ -549,19 +571,17 @@ func lacking(p addr.Provider) string {
 }
 
 // proposeRefresh makes the state say what is.
-func (b *builder) proposeRefresh(i addr.Instance, p addr.Provider) {
-	read := b.known(i)
-	result := providers.PlanResult{Kind: providers.NoOp, Planned: read.Current, Notices: read.Notices}
+func (b *builder) proposeRefresh(i addr.Instance, o *object, p addr.Provider) {
+	result := providers.PlanResult{Kind: providers.NoOp, Planned: o.Current, Notices: o.Notices}
 	switch {
-	case read.Current.IsNull():
+	case o.Current.IsNull():
 		result.Kind = providers.Forget
 		result.Because = []string{"it no longer exists"}
-	case !read.Current.RawEquals(read.prior):
+	case !o.Current.RawEquals(o.prior):
 		result.Kind = providers.Update
 	}
-	object := b.State.Snapshot.Resources[i]
-	b.proposals[i] = &proposal{PlanResult: result, provider: p, before: read.prior, dependsOn: object.Dependencies, protected: object.Protected, tainted: object.Tainted}
-	b.order = append(b.order, i)
+	b.add(&proposal{PlanResult: result, addr: i, object: o, provider: p, before: o.prior,
+		dependsOn: o.stored.Dependencies, protected: o.stored.Protected, tainted: o.stored.Tainted})
 }
 
 // withDependents adds what depends on the targets that are to go: nothing may be left that refers to them.
@@ -614,9 +634,9 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	p.Pending, p.Checks = b.session.Pending(), evaluation.Checks
 	p.Changes = make([]Change, 0, len(b.order))
 	from := sources(p.Moves)
-	for _, i := range b.order {
-		c, ok := b.proposals[i]
-		if !ok || len(b.Targets) > 0 && b.Mode == Normal && !b.wanted(i) {
+	for _, c := range b.order {
+		i := c.addr
+		if isData(i) || b.excluded(i) {
 			continue
 		}
 		dependsOn := c.dependsOn // shared, so it must not be changed
@@ -625,8 +645,8 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 		}
 		p.Changes = append(p.Changes, Change{
 			Addr: i, Provider: c.provider, Kind: c.Kind, Before: c.before, After: c.Planned, Because: c.Because, DependsOn: dependsOn,
-			Importing: b.imported[i], MovedFrom: from[i], Prior: b.drifted(i, c),
-			Protected: c.protected, Tainted: c.tainted, Reason: b.reason(i, c),
+			Importing: b.imported[i], MovedFrom: from[i], Prior: b.drifted(c),
+			Protected: c.protected, Tainted: c.tainted, Reason: b.reason(c),
 		})
 		for _, n := range c.Notices {
 			p.Notices = append(p.Notices, Notice{Addr: i, Notice: n})
@@ -673,11 +693,11 @@ func isData(i addr.Instance) bool { return i.Resource.Mode == addr.Data }
 func (b *builder) wanted(i addr.Instance) bool {
 	if b.targetSet == nil {
 		b.targetSet = map[addr.Instance]bool{}
-		for _, i := range slices.Backward(b.order) { // dependents come later in order
-			if matches(b.Targets, i) {
-				b.targetSet[i] = true
+		for _, c := range slices.Backward(b.order) { // dependents come later in order
+			if matches(b.Targets, c.addr) {
+				b.targetSet[c.addr] = true
 			}
-			if c := b.proposals[i]; c != nil && b.targetSet[i] {
+			if b.targetSet[c.addr] {
 				for _, d := range c.dependsOn {
 					b.targetSet[d] = true
 				}

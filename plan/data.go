@@ -62,8 +62,9 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 		}
 		if v := verify[i]; v != nil {
 			v.Addr, v.Provider = in.Addr, in.Provider.String()
-			b.verify[in.Addr] = v
-			b.order = append(b.order, in.Addr)
+			place := &proposal{addr: in.Addr, provider: in.Provider}
+			b.verify[in.Addr] = &secondLook{*v, place}
+			b.order = append(b.order, place)
 		}
 	}
 	return results

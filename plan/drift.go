@@ -3,7 +3,6 @@ package plan
 import (
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
 )
 
@@ -19,15 +18,15 @@ func (c *Change) Gone() bool {
 }
 
 // drifted is the Prior of a change: the object as the state has it, where that is worth telling; else cty.NilVal.
-func (b *builder) drifted(i addr.Instance, c *proposal) cty.Value {
-	o := b.known(i)
-	if o.prior == cty.NilVal || o.Err != nil || c.Kind == providers.NoOp || o.Current == cty.NilVal {
+func (b *builder) drifted(c *proposal) cty.Value {
+	o := c.object
+	if o == nil || c.Kind == providers.NoOp || o.Current == cty.NilVal {
 		return cty.NilVal
 	}
 	if o.Current.IsNull() {
 		return o.prior
 	}
-	table := b.Providers.ResourceTable(i.Resource.Type)
+	table := b.Providers.ResourceTable(c.addr.Resource.Type)
 	for _, d := range Diff(o.prior, o.Current) {
 		if a := table.Attr(d.Name); a == nil || a.Progress == nil || !a.Progress(o.prior, o.Current) {
 			return o.prior

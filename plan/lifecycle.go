@@ -35,10 +35,7 @@ func (b *builder) prepare(req *providers.PlanRequest, in config.Instance) (trigg
 }
 
 // tainted reports whether the state says that the object is to be replaced.
-func (b *builder) tainted(i addr.Instance) bool {
-	object := b.State.Snapshot.Resources[i]
-	return object != nil && object.Tainted
-}
+func (o *object) tainted() bool { return o != nil && o.stored != nil && o.stored.Tainted }
 
 // triggers reports whether what replace_triggered_by names changes. What begins to exist is no change.
 func (b *builder) triggers(t config.Trigger) bool {
@@ -72,19 +69,17 @@ func triggerText(t config.Trigger) string {
 }
 
 // protect takes up what the instance's lifecycle block says of a result that is proposed already.
-func (b *builder) protect(in config.Instance, triggered string) hcl.Diagnostics {
-	c := b.proposals[in.Addr]
+func (b *builder) protect(in config.Instance, c *proposal, triggered string) hcl.Diagnostics {
 	c.protected = in.Lifecycle != nil && in.Lifecycle.Protected
 	if c.triggered = triggered != "" && c.Kind == providers.Replace; c.triggered {
 		c.Because = append([]string{triggered}, c.Because...)
 	}
-	object := b.State.Snapshot.Resources[in.Addr]
 	switch {
 	case c.protected && c.Kind == providers.Replace:
 		return hcl.Diagnostics{in.Diagnostic(hcl.DiagError, "", protectedSummary, fmt.Sprintf(
 			"%s must be replaced%s, but its lifecycle block has prevent_destroy. Undo the change that needs it, or set prevent_destroy = false.",
 			in.Addr, becauseText(c.Because)))}
-	case c.Kind == providers.NoOp && object != nil && object.Protected != c.protected:
+	case c.Kind == providers.NoOp && c.object != nil && c.object.stored != nil && c.object.stored.Protected != c.protected:
 		c.Kind, c.Because = providers.Update, append(c.Because, fmt.Sprintf("prevent_destroy is now %t", c.protected))
 	}
 	return nil
@@ -137,18 +132,18 @@ const (
 )
 
 // reason is why a change is one that takes something away.
-func (b *builder) reason(i addr.Instance, c *proposal) Reason {
+func (b *builder) reason(c *proposal) Reason {
 	switch {
 	case c.Kind == providers.Replace && c.triggered:
 		return ReasonTriggered
-	case c.Kind == providers.Replace && matches(b.Replace, i):
+	case c.Kind == providers.Replace && matches(b.Replace, c.addr):
 		return ReasonRequested
-	case c.Kind == providers.Replace && b.tainted(i):
+	case c.Kind == providers.Replace && c.object.tainted():
 		return ReasonTainted
 	case c.Kind == providers.Replace:
 		return ReasonCannotUpdate
 	case c.removed && b.Mode == Normal:
-		reason, _ := b.gone(i)
+		reason, _ := b.gone(c.addr)
 		return reason
 	}
 	return ReasonNone

@@ -23,13 +23,13 @@ import (
 func (b *builder) orderActions() {
 	o := &ordering{builder: b, ends: map[addr.Instance][]int{}, before: map[addr.Instance][]int{}}
 	b.completeActions()
-	if !slices.ContainsFunc(b.order, func(i addr.Instance) bool { c := b.proposals[i]; return c != nil && len(c.Actions) > 0 }) {
+	if !slices.ContainsFunc(b.order, func(c *proposal) bool { return len(c.Actions) > 0 }) {
 		return
 	}
 	b.verifyWhereUsed()
 	o.findLeavers()
-	for _, i := range b.order {
-		o.place(i)
+	for _, c := range b.order {
+		o.place(c)
 	}
 }
 
@@ -39,12 +39,11 @@ func (b *builder) completeActions() {
 	for _, c := range b.plan.Checks {
 		undecided[c.Addr] = c.Before
 	}
-	for _, i := range b.order {
-		c := b.proposals[i]
-		if c == nil || b.excluded(i) {
+	for _, c := range b.order {
+		if isData(c.addr) || b.excluded(c.addr) {
 			continue
 		}
-		if undecided[i] {
+		if undecided[c.addr] {
 			for n := range c.Actions {
 				c.Actions[n].Early = false
 			}
@@ -70,7 +69,7 @@ func (b *builder) completeActions() {
 				c.Actions = []providers.Action{{Kind: providers.ActionRecord, Summary: "update the state"}}
 			}
 		}
-		if id := b.imported[i]; id != "" {
+		if id := b.imported[c.addr]; id != "" {
 			importFirst(c, id)
 		}
 	}
@@ -93,7 +92,7 @@ func (b *builder) excluded(i addr.Instance) bool {
 func (b *builder) verifyWhereUsed() {
 	used := map[addr.Instance]bool{}
 	acting := false
-	for _, c := range b.proposals {
+	for _, c := range b.order {
 		if len(c.Actions) == 0 {
 			continue
 		}
@@ -106,13 +105,20 @@ func (b *builder) verifyWhereUsed() {
 		v := b.verify[i]
 		switch {
 		case used[i]:
-			b.proposals[i] = &proposal{PlanResult: providers.PlanResult{Actions: []providers.Action{*v}}, provider: addr.ParseProvider(v.Provider)}
+			v.place.Actions = []providers.Action{v.Action}
+			b.proposals[i] = v.place
 		case acting:
 			for _, e := range v.Expect {
 				b.plan.Expect = append(b.plan.Expect, Expectation{Provider: v.Provider, Precondition: e})
 			}
 		}
 	}
+}
+
+// secondLook is the action that verifies a data source, and its place among the proposals.
+type secondLook struct {
+	providers.Action
+	place *proposal
 }
 
 type ordering struct {
@@ -129,37 +135,38 @@ func (c *proposal) isLate() bool {
 }
 
 func (o *ordering) findLeavers() {
-	if !slices.ContainsFunc(o.order, func(i addr.Instance) bool { c := o.proposals[i]; return c != nil && c.isLate() }) {
+	if !slices.ContainsFunc(o.order, (*proposal).isLate) {
 		return
 	}
 	o.leavers, o.placed = map[addr.Instance][]addr.Instance{}, map[addr.Instance]bool{}
-	for _, i := range o.order {
-		c, prior := o.proposals[i], o.State.Snapshot.Resources[i]
-		if c == nil || prior == nil {
-			continue
-		}
-		for _, d := range prior.Dependencies {
+	for _, c := range o.order {
+		for _, d := range c.dependedOn() {
 			if c.removed || !slices.Contains(c.dependsOn, d) {
-				o.leavers[d] = append(o.leavers[d], i)
+				o.leavers[d] = append(o.leavers[d], c.addr)
 			}
 		}
 	}
 }
 
-// needs is the objects that are placed before an instance.
-func (o *ordering) needs(i addr.Instance) []addr.Instance {
-	c := o.proposals[i]
-	switch {
-	case c == nil:
+// dependedOn is what the object depended on when the state was written.
+func (c *proposal) dependedOn() []addr.Instance {
+	if c.object == nil || c.object.stored == nil {
 		return nil
+	}
+	return c.object.stored.Dependencies
+}
+
+// needs is the objects that are placed before that of a proposal.
+func (o *ordering) needs(c *proposal) []addr.Instance {
+	switch {
 	case c.removed:
-		return o.leavers[i]
+		return o.leavers[c.addr]
 	case !c.isLate():
 		return c.waitsFor()
 	}
 	needs := slices.Clone(c.waitsFor())
-	for _, l := range o.leavers[i] {
-		if !o.reaches(l, i, map[addr.Instance]bool{}) {
+	for _, l := range o.leavers[c.addr] {
+		if !o.reaches(l, c.addr, map[addr.Instance]bool{}) {
 			needs = append(needs, l)
 		}
 	}
@@ -180,16 +187,18 @@ func (o *ordering) reaches(from, to addr.Instance, seen map[addr.Instance]bool) 
 	return slices.ContainsFunc(next, func(n addr.Instance) bool { return o.reaches(n, to, seen) })
 }
 
-// place numbers the actions of one instance.
-func (o *ordering) place(i addr.Instance) {
-	c := o.proposals[i]
-	if c == nil || o.excluded(i) || o.placed[i] {
+// place numbers the actions of one proposal.
+func (o *ordering) place(c *proposal) {
+	i := c.addr
+	if o.excluded(i) || o.placed[i] {
 		return
 	}
 	if o.leavers != nil {
 		o.placed[i] = true
-		for _, n := range o.needs(i) {
-			o.place(n)
+		for _, n := range o.needs(c) {
+			if before := o.proposals[n]; before != nil {
+				o.place(before)
+			}
 		}
 	}
 	var wait []int
@@ -231,10 +240,8 @@ func (o *ordering) place(i addr.Instance) {
 		}
 		return
 	}
-	if prior := o.State.Snapshot.Resources[i]; prior != nil {
-		for _, d := range prior.Dependencies {
-			o.before[d] = append(o.before[d], ends...)
-		}
+	for _, d := range c.dependedOn() {
+		o.before[d] = append(o.before[d], ends...)
 	}
 	if len(ends) == 0 {
 		ends = wait

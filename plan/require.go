@@ -12,44 +12,44 @@ import (
 // proposals again so that each comes after those it waits for. With nothing required, it does nothing.
 func (b *builder) require() (diags hcl.Diagnostics) {
 	provided := map[string][]addr.Instance{}
-	for _, i := range b.order {
-		if c := b.proposals[i]; c != nil {
-			for _, key := range c.Provides {
-				provided[key] = append(provided[key], i)
-			}
+	for _, c := range b.order {
+		for _, key := range c.Provides {
+			provided[key] = append(provided[key], c.addr)
 		}
 	}
 	if len(provided) == 0 {
 		return nil
 	}
-	for _, c := range b.proposals {
+	for _, c := range b.order {
 		for _, key := range c.Requires {
 			c.requires = append(c.requires, provided[key]...)
 		}
 		slices.SortFunc(c.requires, addr.Instance.Compare)
 	}
 	const visiting, placed = 1, 2
-	reached := make(map[addr.Instance]int, len(b.order))
-	sorted := make([]addr.Instance, 0, len(b.order))
-	var visit func(i addr.Instance)
-	visit = func(i addr.Instance) {
-		reached[i] = visiting
-		if c := b.proposals[i]; c != nil && !c.removed { // what goes is sorted the other way round
-			for _, before := range slices.Concat(c.dependsOn, c.requires) {
+	reached := make(map[*proposal]int, len(b.order))
+	sorted := make([]*proposal, 0, len(b.order))
+	var visit func(c *proposal)
+	visit = func(c *proposal) {
+		reached[c] = visiting
+		if !c.removed { // what goes is sorted the other way round
+			for _, i := range slices.Concat(c.dependsOn, c.requires) {
+				before := b.proposals[i]
 				switch {
-				case reached[before] == 0 && b.proposals[before] != nil && !b.proposals[before].removed:
+				case before == nil:
+				case reached[before] == 0 && !before.removed:
 					visit(before)
 				case reached[before] == visiting:
-					diags = diags.Append(errorf("Contradictory order", "%s must come before %s, but depends on it. Remove the reference that makes it so.", before, i))
+					diags = diags.Append(errorf("Contradictory order", "%s must come before %s, but depends on it. Remove the reference that makes it so.", i, c.addr))
 				}
 			}
 		}
-		reached[i] = placed
-		sorted = append(sorted, i)
+		reached[c] = placed
+		sorted = append(sorted, c)
 	}
-	for _, i := range b.order {
-		if reached[i] == 0 {
-			visit(i)
+	for _, c := range b.order {
+		if reached[c] == 0 {
+			visit(c)
 		}
 	}
 	b.order = sorted

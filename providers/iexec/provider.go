@@ -405,6 +405,9 @@ func (c *client) Plan(ctx context.Context, reqs []providers.PlanRequest) []provi
 // byType hands each type's part of a batch to do: side by side, or in order of the types' names, so that apps come before
 // their orders.
 func byType[Q, R any](sideBySide bool, reqs []Q, typeOf func(Q) string, do func(string, []Q) []R) []R {
+	if len(reqs) > 0 && !slices.ContainsFunc(reqs, func(r Q) bool { return typeOf(r) != typeOf(reqs[0]) }) {
+		return do(typeOf(reqs[0]), reqs)
+	}
 	parts := map[string][]int{}
 	for i, r := range reqs {
 		parts[typeOf(r)] = append(parts[typeOf(r)], i)
