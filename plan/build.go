@@ -36,6 +36,7 @@ type Options struct {
 	Imports     map[addr.Instance]string // ids of objects to import besides those of import blocks
 	Parallelism int                      // reads of data sources at once; 0 means 10
 	Acknowledge []string                 // names of policies that need not hold
+	Locked      map[string]string        // see providers.OpenRequest
 	Unprotected bool                     // neither prevent_destroy nor policies hold
 	// Override answers data sources in place of their providers, where it reports true. It may be nil.
 	Override func(config.Instance) (cty.Value, bool)
@@ -87,6 +88,7 @@ func newBuilder(o Options) *builder {
 		imported:  map[addr.Instance]string{},
 		mentioned: map[string]map[string]addr.Instance{},
 	}
+	b.session.Lock(o.Locked)
 	for _, t := range o.Targets {
 		b.plan.Targets = append(b.plan.Targets, t.String())
 	}

@@ -24,6 +24,7 @@ import (
 func (b *builder) Data(ctx context.Context, instances []config.Instance) []config.Result {
 	results := make([]config.Result, len(instances))
 	verify := make([]*providers.Action, len(instances))
+	notices := make([][]providers.Notice, len(instances))
 	slots := make(chan struct{}, b.Parallelism)
 	var wg sync.WaitGroup
 	for i, in := range instances {
@@ -50,6 +51,7 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 				results[i] = failed(in, err)
 				return
 			}
+			notices[i] = data.Notices
 			if results[i].Value = data.Value; !in.Check {
 				verify[i] = data.Verify
 			}
@@ -59,6 +61,9 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 	for i, in := range instances {
 		if after := firstOf(in.DependsOn, b.isMade); after != nil && results[i].Diags.HasErrors() {
 			results[i] = b.later(in, *after)
+		}
+		for _, n := range notices[i] {
+			b.plan.Notices = append(b.plan.Notices, Notice{Addr: in.Addr, Notice: n})
 		}
 		if v := verify[i]; v != nil {
 			v.Addr, v.Provider = in.Addr, in.Provider.String()

@@ -39,6 +39,9 @@ func NewSession(registry providers.Registry, loaded *state.Loaded, project, work
 	}
 }
 
+// Lock makes clients that are opened from now on use what was locked: see providers.OpenRequest.
+func (s *Session) Lock(locked map[string]string) { s.base.Locked = locked }
+
 // Open opens the client of a provider configuration, unless it is open.
 func (s *Session) Open(ctx context.Context, p addr.Provider, config cty.Value) error {
 	if s.clients[p] != nil {

@@ -42,6 +42,8 @@ type OpenRequest struct {
 	Pending   []state.Note // unsettled notes that clients of this provider wrote in earlier runs
 	Prompt    Prompter     // nil when nobody can be asked
 	Expect    []string     // types of which the state has objects: what a client may begin to read
+	// Locked is what things outside that may change stood for when they were locked, by their names: digests of image tags.
+	Locked map[string]string
 	// CheckNetwork refuses facts (see Identified) that contradict those of the state. A client that knows some of them without
 	// asking anybody checks them first. It may be nil.
 	CheckNetwork func(facts map[string]string) error
@@ -149,7 +151,8 @@ type DataRequest struct {
 
 // DataResult is a data source's value.
 type DataResult struct {
-	Value cty.Value
+	Value   cty.Value
+	Notices []Notice
 	// Verify, when not nil, is an action that looks again whether Value still holds. It becomes part of a plan in which
 	// actions depend on this data source.
 	Verify *Action

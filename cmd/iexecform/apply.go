@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/modules"
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
@@ -250,7 +251,12 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	if err != nil {
 		return err
 	}
+	locked, err := modules.Images(a.dir)
+	if err != nil {
+		return err
+	}
 	session := plan.NewSession(a.providers(), loaded, p.Project, p.Workspace, a.dir, a.prompt(o.noInput))
+	session.Lock(locked)
 	defer func() { _ = session.Close() }()
 	if err := source.open(ctx, p, session); err != nil {
 		return err

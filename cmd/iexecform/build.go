@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/modules"
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/plan"
@@ -181,11 +182,16 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 			registry[name] = iexec.WithoutTrials(p)
 		}
 	}
+	locked, err := modules.Images(a.dir)
+	if err != nil {
+		b.close()
+		return nil, err
+	}
 	var more hcl.Diagnostics
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
 		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspace, State: b.state, Providers: registry,
 		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Exclude: exclude, Replace: replace, Acknowledge: o.ack,
-		Parallelism: o.parallelism, Imports: o.imports,
+		Locked: locked, Parallelism: o.parallelism, Imports: o.imports,
 	})
 	b.diags = slices.Concat(b.diags, diags, more)
 	if ctx.Err() != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"golang.org/x/term"
 
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/modules"
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
@@ -122,7 +123,12 @@ func (a *app) openConsole(ctx context.Context, o consoleOptions) (c *console, do
 	if diags.HasErrors() {
 		return nil, nil, &failure{err: diags, sources: cfg.Files()}
 	}
+	locked, err := modules.Images(a.dir)
+	if err != nil {
+		return nil, nil, err
+	}
 	session := plan.NewSession(a.providers(), loaded, cfg.Settings.Project, workspace, a.dir, a.prompt(o.noInput))
+	session.Lock(locked)
 	return newConsole(a, cfg, inputs, workspace, loaded, session), func() { _ = session.Close() }, nil
 }
 

@@ -19,18 +19,20 @@ func (a *app) withModules() config.LoadOption { return config.WithModules(module
 // moduleFlags say how modules are fetched.
 type moduleFlags struct {
 	upgrade  bool
+	images   bool
 	noGet    bool
 	lockfile string
 }
 
 func (o *moduleFlags) add(flags *pflag.FlagSet) {
-	flags.BoolVar(&o.upgrade, "upgrade", false, "look again what the tags of modules are, and write that to "+modules.LockFile)
+	flags.BoolVar(&o.upgrade, "upgrade", false, "look again what the tags of modules and of locked images are, and write that to "+modules.LockFile)
+	flags.BoolVar(&o.images, "images", false, "lock the images whose digests are looked up, too: a tag that moves is no change then, but a warning, until --upgrade")
 	flags.Var((*inverted)(&o.noGet), "get", "fetch modules; --get=false only checks those that are there")
 	flags.Lookup("get").NoOptDefVal = "true"
 	flags.StringVar(&o.lockfile, "lockfile", "", "`readonly` keeps "+modules.LockFile+" as it is: it is an error when it lacks something")
 }
 
-// install loads the configuration and fetches its modules; fetched says whether there was something to do. SIDE EFFECTS:
+// install loads the configuration, fetches its modules and locks its images; fetched says whether there was something to do. SIDE EFFECTS:
 // files under modules.Dir, the lock file.
 func (a *app) install(ctx context.Context, o moduleFlags) (c *config.Config, fetched bool, err error) {
 	if o.lockfile != "" && o.lockfile != "readonly" {
@@ -55,7 +57,11 @@ func (a *app) install(ctx context.Context, o moduleFlags) (c *config.Config, fet
 	if err != nil {
 		return c, fetched, fmt.Errorf("write %s: %w", modules.LockFile, err)
 	}
-	if changed {
+	images, err := a.lockImages(ctx, c, o)
+	if err != nil {
+		return c, fetched, err
+	}
+	if changed || images {
 		fetched = true
 		err = a.human().Print("Wrote %s: keep it in the repository.", modules.LockFile)
 	}

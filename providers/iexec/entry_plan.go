@@ -112,6 +112,7 @@ func lookUpImage(ctx context.Context, c *client, p *entryPlan) error {
 	if err != nil {
 		return providers.At("multiaddr", err)
 	}
+	p.result.Notices = append(p.result.Notices, image.Notices("multiaddr")...)
 	p.image, p.d = &image, object{p.d.with(map[string]cty.Value{"checksum": cty.StringVal(image.Checksum())})}
 	return nil
 }
@@ -228,7 +229,7 @@ func (p *entryPlan) keep(ctx context.Context, c *client) {
 		return
 	}
 	if p.image != nil {
-		p.result.Expect = []providers.Precondition{p.image.Precondition()}
+		p.result.Expect = p.image.Expect()
 	}
 	after := p.changePolicies(ctx, c, current, from, p.tryImage(c, nil))
 	p.transfer(ctx, c, from, after)
@@ -340,7 +341,7 @@ func (p *entryPlan) deploy(ctx context.Context, c *client, registry common.Addre
 	c.unborn[p.address] = true
 	c.mu.Unlock()
 	after := []int(nil)
-	if p.image != nil {
+	if p.image != nil && p.image.Moved == "" {
 		r.Actions = append(r.Actions, p.image.VerifyAction())
 		after = []int{0}
 	}
@@ -387,7 +388,7 @@ func (p *entryPlan) found(ctx context.Context, c *client, policies map[string]ct
 		return
 	}
 	if p.image != nil {
-		r.Expect = []providers.Precondition{p.image.Precondition()}
+		r.Expect = p.image.Expect()
 	}
 	current := p.d
 	if policies != nil {

@@ -191,7 +191,7 @@ type client struct {
 // Open implements providers.Provider. Nothing is sent or asked.
 func (p provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
 	c := &client{
-		project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewResolver(),
+		project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewLocked(req.Locked),
 		standsIn: p.standIn != nil, skipTrials: p.skipTrials, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},

@@ -85,7 +85,7 @@ func (provider) Schema() *providers.Schema { return tables }
 
 // Open implements providers.Provider.
 func (provider) Open(_ context.Context, req providers.OpenRequest) (providers.Client, error) {
-	return &client{images: NewResolver(), pushes: pushTransport(), dir: req.Dir}, nil
+	return &client{images: NewLocked(req.Locked), pushes: pushTransport(), dir: req.Dir}, nil
 }
 
 type client struct {
@@ -113,7 +113,7 @@ func (c *client) ReadData(ctx context.Context, req providers.DataRequest) (provi
 	values["pinned_reference"] = cty.StringVal(image.Pinned())
 	values["media_type"] = cty.StringVal(image.MediaType)
 	values["size"] = cty.NumberIntVal(image.Size)
-	result := providers.DataResult{Value: cty.ObjectVal(values)}
+	result := providers.DataResult{Value: cty.ObjectVal(values), Notices: image.Notices("reference")}
 	if image.movable() {
 		verify := image.VerifyAction()
 		verify.Addr = req.Addr

@@ -173,6 +173,35 @@ func TestResolveTakesTheDigestFromHead(t *testing.T) {
 	}
 }
 
+// A locked reference stands for what is locked, and warns when its tag has moved; preconditions are about the tag as it is.
+func TestResolveLocked(t *testing.T) {
+	s := serve(t)
+	old := s.push(t, "user/image:1.0", amd64)
+	reference := s.host + "/user/image:1.0"
+	locked := map[string]string{reference: old}
+	image := resolve(t, oci.NewLocked(locked), reference, "")
+	if image.Digest != old || image.Moved != "" || len(image.Expect()) != 1 || len(image.Notices("reference")) != 0 {
+		t.Errorf("in its place: %+v", image)
+	}
+	before := image.Expect()
+	now := s.push(t, "user/image:1.0", arm64)
+	r := oci.NewLocked(locked)
+	image = resolve(t, r, reference, "")
+	if image.Digest != old || image.Reference != reference || image.Moved != now || image.Size == 0 || len(image.Expect()) != 0 {
+		t.Errorf("moved: %+v", image)
+	}
+	if n := image.Notices("reference"); len(n) != 1 || !strings.Contains(n[0].Summary, now) || !strings.Contains(n[0].Summary, old) {
+		t.Errorf("notices %+v", n)
+	}
+	if err := r.Check(t.Context(), before)[0]; err == nil || !strings.Contains(err.Error(), "moved from "+old) {
+		t.Errorf("a precondition of before: %v", err)
+	}
+	gone := oci.NewLocked(map[string]string{reference: "sha256:" + strings.Repeat("0", 64)})
+	if _, err := gone.Resolve(t.Context(), reference, ""); err == nil || !strings.Contains(err.Error(), "init --upgrade") {
+		t.Errorf("what is locked is gone: %v", err)
+	}
+}
+
 func TestResolvePlatforms(t *testing.T) {
 	s := serve(t)
 	forAMD, forARM := newImage(t, amd64), newImage(t, arm64)

@@ -42,7 +42,8 @@ type Image struct {
 	Platform  string // as it was asked for, or ""
 	Digest    string // "sha256:" + hex
 	MediaType string
-	Size      int64 // of the manifest or index, in bytes
+	Size      int64  // of the manifest or index, in bytes
+	Moved     string // what the reference stands for by now, where another digest is locked; else ""
 }
 
 // Checksum is the digest as an iExec app has it: "0x" and hex.
@@ -57,8 +58,29 @@ func (i Image) Pinned() string {
 	return repository + "@" + i.Digest
 }
 
-// movable reports whether the reference may come to stand for something else.
-func (i Image) movable() bool { return !strings.Contains(i.Reference, "@") }
+// movable reports whether the reference may come to stand for something else. One that did already is no matter of apply.
+func (i Image) movable() bool { return !strings.Contains(i.Reference, "@") && i.Moved == "" }
+
+// Expect is what a plan expects that uses the image: that the reference still has the digest.
+func (i Image) Expect() []providers.Precondition {
+	if !i.movable() {
+		return nil
+	}
+	return []providers.Precondition{i.Precondition()}
+}
+
+// Notices warn of a reference that stands for something else than what is locked. attr is the attribute with the reference.
+func (i Image) Notices(attr string) []providers.Notice {
+	if i.Moved == "" {
+		return nil
+	}
+	return []providers.Notice{{
+		Level: providers.Warning, Attr: attr,
+		Summary: fmt.Sprintf("%s has moved: it is %s now, and the lock file has %s, which is kept", i.Reference, i.Moved, i.Digest),
+		Detail: "Workers pull what the tag stands for, and refuse it when it isn't what the app's checksum says. " +
+			"Run `iexecform init --upgrade` to take the new image, or push the old one again.",
+	}}
+}
 
 // expectation is the payload of the precondition and of the action.
 type expectation struct {
@@ -106,18 +128,26 @@ type Resolver struct {
 	transport *retry.Transport
 	slots     *semaphore.Weighted // lookups at the same time
 
+	locked map[string]string // digests, by reference
+
 	flight singleflight.Group
 	mu     sync.Mutex
-	known  map[request]Image
+	known  map[request]Image // what Resolve answered
 }
 
 type request struct{ reference, platform string }
 
 // NewResolver makes a resolver that knows nothing yet.
-func NewResolver() *Resolver {
+func NewResolver() *Resolver { return NewLocked(nil) }
+
+// NewLocked makes a resolver to which the references stand for the digests that are locked, whatever they stand for now, as
+// long as the registry has those. A lookup for a platform is not locked.
+func NewLocked(digests map[string]string) *Resolver {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = 20 * time.Second
-	return resolverOver(t)
+	r := resolverOver(t)
+	r.locked = digests
+	return r
 }
 
 func resolverOver(t http.RoundTripper) *Resolver {
@@ -141,23 +171,27 @@ func (r *Resolver) Resolve(ctx context.Context, reference, platform string) (Ima
 		if ok {
 			return image, nil
 		}
-		return r.learn(ctx, key)
+		image, err := r.lookUp(ctx, key)
+		if digest := r.locked[reference]; err == nil && platform == "" && digest != "" && digest != image.Digest {
+			moved := image.Digest
+			image.Digest = digest
+			if image, err = r.lookUp(ctx, request{reference: image.Pinned()}); err != nil {
+				return image, fmt.Errorf("%s has moved to %s, and what the lock file has can't be had any more: %w. Run `iexecform init --upgrade` to take the new image", reference, moved, err)
+			}
+			image.Reference, image.Moved = reference, moved
+		}
+		if err == nil {
+			r.mu.Lock()
+			r.known[key] = image
+			r.mu.Unlock()
+		}
+		return image, err
 	})
 }
 
 // refresh looks up again, once for those who ask at the same time.
 func (r *Resolver) refresh(ctx context.Context, key request) (Image, error) {
-	return r.once("refresh", key, func() (Image, error) { return r.learn(ctx, key) })
-}
-
-func (r *Resolver) learn(ctx context.Context, key request) (Image, error) {
-	image, err := r.lookUp(ctx, key)
-	if err == nil {
-		r.mu.Lock()
-		r.known[key] = image
-		r.mu.Unlock()
-	}
-	return image, err
+	return r.once("refresh", key, func() (Image, error) { return r.lookUp(ctx, key) })
 }
 
 func (r *Resolver) once(what string, key request, f func() (Image, error)) (Image, error) {
