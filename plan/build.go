@@ -62,7 +62,7 @@ func Build(ctx context.Context, o Options) (*Plan, *Session, hcl.Diagnostics) {
 	diags = append(diags, b.planRest(ctx, evaluation)...)
 	diags = foldFailures(append(diags, b.unread...))
 	diags = append(diags, b.require()...)
-	b.finish(ctx, evaluation, diags)
+	diags = append(diags, b.finish(ctx, evaluation, diags)...)
 	return b.plan, b.session, append(diags, b.enforce()...)
 }
 
@@ -79,6 +79,7 @@ func newBuilder(o Options) *builder {
 			Config: o.Config.Digest(), Variables: o.Config.Public(o.Inputs), Outline: o.Config.Outline(),
 		},
 		session:   NewSession(o.Providers, o.State, o.Config.Settings.Project, o.Workspace, o.Config.Dir, o.Prompt),
+		blocks:    map[addr.Provider]config.Block{},
 		objects:   make(map[addr.Instance]*object, known),
 		reading:   map[objectsOf]chan readPart{},
 		told:      map[string]bool{},
@@ -122,7 +123,8 @@ type builder struct {
 	evaluation *config.Evaluation // once it is done
 	plan       *Plan
 	session    *Session
-	objects    map[addr.Instance]*object // of the state, filled when the provider is opened
+	blocks     map[addr.Provider]config.Block // of the open providers
+	objects    map[addr.Instance]*object      // of the state, filled when the provider is opened
 	proposals  map[addr.Instance]*proposal
 	order      []*proposal                         // dependencies first
 	verify     map[addr.Instance]*secondLook       // of data sources
@@ -221,6 +223,7 @@ func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block)
 		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot use the provider",
 			fmt.Sprintf("Provider %s: %s.", p, textOf(err))), err)}
 	}
+	b.blocks[p] = block
 	network, remembered := b.session.Network(p)
 	var err error
 	if !b.SkipRefresh || !remembered {
@@ -629,8 +632,8 @@ func (b *builder) dependentsFirst(list []addr.Instance) []addr.Instance {
 	return sorted
 }
 
-// finish turns the proposals into the plan.
-func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, diags hcl.Diagnostics) {
+// finish turns the proposals into the plan. It returns what clients have against it as a whole.
+func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, diags hcl.Diagnostics) hcl.Diagnostics {
 	p := b.plan
 	p.Complete = !diags.HasErrors()
 	p.Pending, p.Checks = b.session.Pending(), evaluation.Checks
@@ -664,16 +667,18 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	slices.SortFunc(p.Providers, func(x, y Provider) int { return compareText(x.Addr.String(), y.Addr.String()) })
 	b.orderActions()
 	b.groupActions(ctx)
-	b.review(ctx)
+	refused := b.review(ctx)
+	p.Complete = p.Complete && !refused.HasErrors()
 	if b.Mode == Normal {
 		p.Outputs = outputChanges(b.State.Snapshot, evaluation, len(b.Targets)+len(b.Exclude) > 0 || !p.Complete)
 	} else if b.Mode == Destroy && len(b.Targets)+len(b.Exclude) == 0 {
 		p.Outputs = outputChanges(b.State.Snapshot, &config.Evaluation{}, false)
 	}
+	return refused
 }
 
 // review lets clients look at their actions together.
-func (b *builder) review(ctx context.Context) {
+func (b *builder) review(ctx context.Context) (diags hcl.Diagnostics) {
 	byProvider := map[string][]providers.Action{}
 	for _, a := range b.plan.Actions {
 		byProvider[a.Provider] = append(byProvider[a.Provider], a)
@@ -681,12 +686,19 @@ func (b *builder) review(ctx context.Context) {
 	for _, p := range b.session.Providers() {
 		client, _ := b.session.Client(p)
 		reviewer, ok := client.(providers.Reviewer)
-		if actions := byProvider[p.String()]; ok && len(actions) > 0 {
-			for _, n := range reviewer.Review(ctx, actions) {
-				b.plan.Notices = append(b.plan.Notices, Notice{Provider: p.String(), Notice: n})
-			}
+		actions := byProvider[p.String()]
+		if !ok || len(actions) == 0 {
+			continue
+		}
+		notices, err := reviewer.Review(ctx, actions)
+		for _, n := range notices {
+			b.plan.Notices = append(b.plan.Notices, Notice{Provider: p.String(), Notice: n})
+		}
+		if err != nil {
+			diags = diags.Append(caused(b.blocks[p].Diagnostic(hcl.DiagError, providers.AttrOf(err), "The plan can't be applied", textOf(err)+"."), err))
 		}
 	}
+	return diags
 }
 
 func isData(i addr.Instance) bool { return i.Resource.Mode == addr.Data }

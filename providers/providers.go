@@ -86,9 +86,10 @@ type Readier interface {
 
 // Reviewer is an optional ability of a Client: to say what only the plan as a whole shows, such as funds that don't suffice for
 // all of it, or how long it will take. It gets the client's actions, ordered and numbered; it is asked only if there are any.
-// A notice's Attr is one of the provider block. SIDE EFFECTS: none.
+// A notice's Attr, and that of an error, is one of the provider block; with an error the plan can't be applied. SIDE EFFECTS:
+// none.
 type Reviewer interface {
-	Review(ctx context.Context, actions []Action) []Notice
+	Review(ctx context.Context, actions []Action) ([]Notice, error)
 }
 
 // Batcher is an optional ability of a Client: to do several actions in one go, such as in one transaction. Each of them
@@ -290,6 +291,7 @@ type Progress struct {
 	Type    string            // "tx_sent", "tx_mined", …: stable, for machines
 	Message string            // for people, such as "tx 0x12… nonce 3 sent"; "": they know already
 	Fields  map[string]string // for machines
+	Waits   bool              // nothing goes on for a while: people are told even where details are left out
 }
 
 // HeldError means that an action could not be done now but nothing failed: who or what it waits for is in Unblock.

@@ -44,9 +44,10 @@ func project(b *testing.B, n int) string {
 	}
 	config := fmt.Sprintf(`
 provider "iexec" {
-  chain      = "localnet"
-  rpc_url    = %q
-  market_url = %q
+  chain           = "localnet"
+  rpc_url         = %q
+  market_url      = %q
+  max_open_orders = 100000
 }
 locals {
   apps = {

@@ -45,7 +45,7 @@ func FuzzIdentifier(f *testing.F) {
 func BenchmarkDiscover(b *testing.B) {
 	net := nettest.Start(b, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
 	c := nettest.Chain(net)
-	provider := fmt.Sprintf("provider \"iexec\" {\n  chain      = \"localnet\"\n  rpc_url    = %q\n  market_url = %q\n}\n", c.RPC, c.Market)
+	provider := fmt.Sprintf("provider \"iexec\" {\n  chain      = \"localnet\"\n  rpc_url    = %q\n  market_url = %q\n  max_open_orders = 1000\n}\n", c.RPC, c.Market)
 	made := b.TempDir()
 	write(b, made, provider+`
 resource "iexec_app" "a" {

@@ -246,9 +246,10 @@ func largePage(t *testing.T, net *localnet.Network) string {
 	c := nettest.Chain(net)
 	writeFile(t, filepath.Join(dir, "main.hcl"), fmt.Sprintf(`
 provider "iexec" {
-  chain      = "localnet"
-  rpc_url    = %q
-  market_url = %q
+  chain           = "localnet"
+  rpc_url         = %q
+  market_url      = %q
+  max_open_orders = 1000
 }
 resource "iexec_app" "many" {
   count     = 170

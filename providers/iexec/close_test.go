@@ -35,9 +35,10 @@ func (s *shop) offer(n, low int) {
 	c := nettest.Chain(s.net)
 	s.Write(fmt.Sprintf(`
 provider "iexec" {
-  chain      = "localnet"
-  rpc_url    = %q
-  market_url = %q
+  chain           = "localnet"
+  rpc_url         = %q
+  market_url      = %q
+  max_open_orders = 1000
 }
 %s
 resource "iexec_apporder" "o" {

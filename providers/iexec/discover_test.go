@@ -56,6 +56,7 @@ func (w *world) discover() (found providers.Discovery, requests int64) {
 // Requests grow with batches and pages, not with objects; and their number that is told is the true one.
 func TestDiscoverRequests(t *testing.T) {
 	w := newWorld(t, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
+	w.more = "max_open_orders = 60\n"
 	var few int64
 	for _, size := range []struct{ apps, orders int }{{10, 12}, {40, 60}} {
 		w.write(fmt.Sprintf("resource \"iexec_app\" \"a\" {\n  count = %d\n  name = \"a\"\n  multiaddr = \"docker.io/a/b:${count.index}\"\n  checksum = %q\n}\n"+

@@ -25,6 +25,7 @@ type world struct {
 	t      *testing.T
 	net    *localnet.Network
 	market *market.Client
+	more   string // settings of the provider
 }
 
 // newWorld starts a network. The configurations that write makes begin with its provider.
@@ -43,7 +44,7 @@ func newWorld(t *testing.T, opts ...func(*localnet.Options)) *world {
 
 func (w *world) write(hcl string) {
 	c := nettest.Chain(w.net)
-	w.Write(fmt.Sprintf("provider \"iexec\" {\n  chain      = \"localnet\"\n  rpc_url    = %q\n  market_url = %q\n}\n%s", c.RPC, c.Market, hcl))
+	w.Write(fmt.Sprintf("provider \"iexec\" {\n  chain      = \"localnet\"\n  rpc_url    = %q\n  market_url = %q\n%s}\n%s", c.RPC, c.Market, w.more, hcl))
 }
 
 const checksum = "0xf8a48dc5125fe762e3e35b9493291b8472a68782dd19d741a7e7aa062ef73dd6"

@@ -111,7 +111,8 @@ func doPublish(ctx context.Context, c *client, req providers.DoRequest) (json.Ra
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.market.Publish(ctx, k, p.Order, sign, signer); err != nil {
+	defer c.writes.Add(-1)
+	if _, err := c.market.Publish(c.tellWaits(ctx, req), k, p.Order, sign, signer); err != nil {
 		return nil, err
 	}
 	tellOrder(req, "order_published", p)
@@ -128,7 +129,8 @@ func doUnpublish(ctx context.Context, c *client, req providers.DoRequest) (json.
 	if err != nil {
 		return nil, err
 	}
-	if err := c.market.Unpublish(ctx, k, p.Hash, signer); err != nil {
+	defer c.writes.Add(-1)
+	if err := c.market.Unpublish(c.tellWaits(ctx, req), k, p.Hash, signer); err != nil {
 		return nil, err
 	}
 	return nil, nil

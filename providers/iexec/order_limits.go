@@ -2,12 +2,16 @@ package iexec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
@@ -19,16 +23,71 @@ import (
 const maxOpenOrders = 50
 
 // checkRoom looks whether the market has room for new orders beside those that they replace. Where it hasn't, the old ones
-// are withdrawn first. A wallet that has more open orders than the usual limit is on a market with another one.
+// are withdrawn first.
 func (c *client) checkRoom(ctx context.Context, o order, open []*orderPlan) {
 	if len(open) == 0 {
 		return
 	}
 	rows, err := c.list(ctx, o.kind)
-	crowded := err == nil && rows.count <= maxOpenOrders && rows.count+len(open) > maxOpenOrders
+	crowded := err == nil && rows.count+len(open) > c.maxOpen
 	for _, p := range open {
 		p.crowded = crowded
 	}
+}
+
+// reviewTime says how long the market's limit of requests holds the plan up.
+func (c *client) reviewTime(actions []providers.Action) []providers.Notice {
+	requests, wait := c.market.Estimate(writesOf(actions))
+	if limit, _ := c.market.RateLimit(); 2*requests <= limit || limit == 0 {
+		return nil
+	}
+	return []providers.Notice{{Level: providers.Info, Attr: "market_url", Summary: fmt.Sprintf(
+		"%s: the market takes %s, and this plan makes about %d", minutes(wait), c.rate(), requests)}}
+}
+
+// rate is the market's limit in words.
+func (c *client) rate() string {
+	limit, window := c.market.RateLimit()
+	if window == time.Minute {
+		return fmt.Sprintf("%d requests a minute", limit)
+	}
+	return fmt.Sprintf("%d requests in %s", limit, window)
+}
+
+// writesOf is how many of the actions write to the market.
+func writesOf(actions []providers.Action) (n int) {
+	for _, a := range actions {
+		if a.Kind == "publish" || a.Kind == "unpublish" {
+			n++
+		}
+	}
+	return n
+}
+
+// minutes is a duration in words.
+func minutes(d time.Duration) string {
+	switch n := int((d + 30*time.Second) / time.Minute); {
+	case d < 30*time.Second:
+		return "less than a minute"
+	case n <= 1:
+		return "about a minute"
+	default:
+		return fmt.Sprintf("about %d minutes", n)
+	}
+}
+
+// tellWaits returns a context with which requests to the market tell of the action that they wait, and how long all takes.
+func (c *client) tellWaits(ctx context.Context, req providers.DoRequest) context.Context {
+	return market.WithWait(ctx, func(wait time.Duration) {
+		writes := int(c.writes.Load())
+		_, more := c.market.Estimate(writes)
+		req.Progress(providers.Progress{
+			Type: "market_wait", Waits: true,
+			Message: fmt.Sprintf("waiting %s, as the market takes %s; %d orders are left to publish or withdraw, which takes %s",
+				wait.Round(time.Second), c.rate(), writes, minutes(wait+more)),
+			Fields: map[string]string{"wait_seconds": fmt.Sprintf("%.0f", wait.Seconds()), "left_seconds": fmt.Sprintf("%.0f", (wait + more).Seconds()), "orders_left": strconv.Itoa(writes)},
+		})
+	})
 }
 
 // An offering is an action that changes what the market shows.
@@ -38,38 +97,24 @@ type offering struct {
 	Hash    common.Hash `json:"order_hash"`
 }
 
-// reviewOrders looks at the actions, in order, that publish and withdraw orders.
-func (c *client) reviewOrders(ctx context.Context, actions []providers.Action) []providers.Notice {
+// reviewOpen refuses a plan that the market has no room for. It counts the open orders of each kind along the actions, which
+// publish and withdraw them.
+func (c *client) reviewOpen(ctx context.Context, actions []providers.Action) error {
 	byKind := map[string][]offering{}
-	requests := 0
 	for _, a := range actions {
-		switch a.Kind {
-		case "publish", "unpublish":
-			requests += a.Cost.Requests
-		case "close":
-		default:
-			continue
-		}
 		o := offering{publish: a.Kind == "publish"}
-		if unmarshal(a, &o) == nil {
+		if (o.publish || a.Kind == "unpublish" || a.Kind == "close") && unmarshal(a, &o) == nil {
 			byKind[o.Kind] = append(byKind[o.Kind], o)
 		}
 	}
-	var all []providers.Notice
+	var errs []error
 	for _, k := range poco.Kinds() {
-		if n := c.reviewOpen(ctx, k, byKind[k.Noun]); n != nil {
-			all = append(all, *n)
-		}
+		errs = append(errs, c.checkOpen(ctx, k, byKind[k.Noun]))
 	}
-	if limit := c.market.RateLimit(); limit > 0 && requests > limit {
-		all = append(all, providers.Notice{Level: providers.Info, Attr: "market_url", Summary: fmt.Sprintf(
-			"about %d minutes: the market takes %d requests a minute, and this plan makes %d", (requests+limit-1)/limit, limit, requests)})
-	}
-	return all
+	return providers.At("max_open_orders", errors.Join(errs...))
 }
 
-// reviewOpen counts the open orders of a kind along the plan.
-func (c *client) reviewOpen(ctx context.Context, k *poco.Kind, offerings []offering) *providers.Notice {
+func (c *client) checkOpen(ctx context.Context, k *poco.Kind, offerings []offering) error {
 	if !slices.ContainsFunc(offerings, func(o offering) bool { return o.publish }) {
 		return nil
 	}
@@ -88,9 +133,10 @@ func (c *client) reviewOpen(ctx context.Context, k *poco.Kind, offerings []offer
 		}
 		most = max(most, rows.count+len(added)-len(removed))
 	}
-	if most <= maxOpenOrders || len(added) == 0 {
+	if most <= c.maxOpen || len(added) == 0 {
 		return nil
 	}
-	return &providers.Notice{Level: providers.Warning, Summary: fmt.Sprintf("wallet %s would have up to %d open %ss (%d now, %d published, %d withdrawn), and the market by default refuses more than %d",
-		c.wallet.Address(), most, k.Noun, rows.count, len(added), len(removed), maxOpenOrders)}
+	return fmt.Errorf("wallet %s would have up to %d open %ss (%d now, %d published, %d withdrawn), and the market refuses more than %d: "+
+		"withdraw some first, offer more volume in fewer orders, or set max_open_orders if the market has another limit",
+		c.wallet.Address(), most, k.Noun, rows.count, len(added), len(removed), c.maxOpen)
 }

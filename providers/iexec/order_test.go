@@ -173,7 +173,7 @@ func TestOpenOrdersLimit(t *testing.T) {
 	}
 	w.Apply()
 	w.many(51)
-	want := "would have up to 51 open apporders (50 now, 1 published, 0 withdrawn), and the market by default refuses more than 50"
+	want := "would have up to 51 open apporders (50 now, 1 published, 0 withdrawn), and the market refuses more than 50"
 	if got := w.notices(); strings.Count(got, want) != 1 {
 		t.Errorf("want %q once, got\n%s", want, got)
 	}
@@ -195,13 +195,16 @@ func TestOpenOrdersLimit(t *testing.T) {
 func TestRateLimitIsToldAsTime(t *testing.T) {
 	w := newWorld(t, func(o *localnet.Options) { o.RateLimit = orderbook.RateLimit{Max: 40, Period: time.Minute} })
 	w.many(30)
-	want := "about 3 minutes: the market takes 40 requests a minute, and this plan makes 90"
-	if got := w.notices(); strings.Count(got, want) != 1 {
-		t.Errorf("want %q once, got\n%s", want, got)
-	}
-	w.many(3)
-	if got := w.notices(); strings.Contains(got, "minutes") {
-		t.Errorf("3 orders take no time:\n%s", got)
+	for n, want := range map[int]string{
+		30: "about a minute: the market takes 40 requests a minute, and this plan makes about 62",
+		50: "about 2 minutes: the market takes 40 requests a minute, and this plan makes about 104",
+		15: "less than a minute: the market takes 40 requests a minute, and this plan makes about 31",
+		3:  "",
+	} {
+		w.many(n)
+		if got := w.notices(); want != "" && strings.Count(got, want) != 1 || want == "" && strings.Contains(got, "minute") {
+			t.Errorf("%d orders: want %q once, got\n%s", n, want, got)
+		}
 	}
 }
 

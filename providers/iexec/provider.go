@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
@@ -117,6 +118,8 @@ func providerTable() *schema.Table {
 			addressAttr(schema.Attr{Name: "hub", Mode: schema.Optional, Doc: "Address of the PoCo hub."}),
 			textAttr(schema.Attr{Name: "market_url", Mode: schema.Optional, Doc: "Base URL of the market API."}),
 			textAttr(schema.Attr{Name: "sms_url", Mode: schema.Optional, Doc: "Base URL of the secret management service."}),
+			uintAttr(schema.Attr{Name: "max_open_orders", Mode: schema.Optional, Default: cty.NumberIntVal(maxOpenOrders),
+				Doc: "How many open orders of each kind the market lets a wallet have. A plan that needs more is refused. Set it only for a market with another limit."}, 1),
 			uintAttr(schema.Attr{Name: "confirmations", Mode: schema.Optional, Default: cty.NumberIntVal(1), Doc: "Blocks to wait for, that with the transaction included."}, 1),
 			uintAttr(schema.Attr{Name: "max_fee_gwei", Mode: schema.Optional, Doc: "Highest fee per gas to offer, in gwei. An action that needs more is held, not failed."}, 1),
 		},
@@ -157,6 +160,8 @@ type client struct {
 	wallet    *chain.Wallet // nil when there is none: walletErr says why
 	walletErr error
 	sender    *chain.Sender // nil without wallet
+	maxOpen   int           // orders of a kind on the market
+	writes    atomic.Int64  // to the market, that are left to do
 	project   string
 	workspace string
 	dir       string // of the configuration
@@ -224,6 +229,10 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 	}
 	if c.market, err = market.New(c.Market, c.Domain(), market.Options{}); err != nil {
 		return nil, providers.At("market_url", err)
+	}
+	c.maxOpen = maxOpenOrders
+	if n := cfg.num("max_open_orders"); n != nil && n.IsInt64() {
+		c.maxOpen = int(n.Int64())
 	}
 	if err := c.openWallet(cfg, req); err != nil {
 		return nil, err
@@ -466,6 +475,7 @@ func (c *client) Ready(ctx context.Context, actions []providers.Action) error {
 	if err := c.readyForTrials(ctx, actions); err != nil {
 		return err
 	}
+	c.writes.Store(int64(writesOf(actions)))
 	if !slices.ContainsFunc(actions, func(a providers.Action) bool { return a.Cost.Gas > 0 || a.Cost.Signatures > 0 }) {
 		return nil
 	}

@@ -8,8 +8,9 @@ import (
 )
 
 // Review implements providers.Reviewer.
-func (c *client) Review(ctx context.Context, actions []providers.Action) []providers.Notice {
-	return slices.Concat(c.reviewFunds(ctx, actions), c.reviewTransfers(ctx, actions), c.reviewOrders(ctx, actions))
+func (c *client) Review(ctx context.Context, actions []providers.Action) ([]providers.Notice, error) {
+	notices := slices.Concat(c.reviewFunds(ctx, actions), c.reviewTransfers(ctx, actions), c.reviewTime(actions))
+	return notices, c.reviewOpen(ctx, actions)
 }
 
 // reviewFunds looks whether the wallet can pay for the gas. If the chain doesn't say, apply will look again.

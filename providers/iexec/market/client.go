@@ -3,8 +3,8 @@
 // Policy. Reads are repeated as package retry says. A write is made under a lock per wallet, as the
 // market has one challenge per wallet at a time, and with a fresh challenge after a 403 "invalid authorization", which another
 // program with the same wallet may cause. A write whose outcome is unclear is never repeated blindly: the order is looked
-// up by its hash first. Requests are held back when the market's headers say that the limit is reached; after a 429 the
-// client waits for one second more than Retry-After, which is truncated.
+// up by its hash first. Requests stay within the market's limit (see limit.go), and where it has one, several writes are looked
+// up together.
 package market
 
 import (
@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -32,12 +31,10 @@ import (
 
 // Options tune a Client. The zero value is ready to use.
 type Options struct {
-	HTTPClient  *http.Client        // nil: one of the client's own
-	Log         *slog.Logger        // of waits and repetitions; nil: none
-	OnWait      func(time.Duration) // called before the client waits for the market's rate limit; nil: nobody
-	MaxResponse int64               // bytes per answer; 0: 64 MiB
-	Timeout     time.Duration       // of one request; 0: 30 s
-	RetryFor    time.Duration       // how long a failing request is repeated, rate limits aside; 0: 30 s, negative: never (see retry.Do)
+	HTTPClient  *http.Client  // nil: one of the client's own
+	MaxResponse int64         // bytes per answer; 0: 64 MiB
+	Timeout     time.Duration // of one request; 0: 30 s
+	RetryFor    time.Duration // how long a failing request is repeated, rate limits aside; 0: 30 s, negative: never (see retry.Do)
 }
 
 // Authenticator signs for a wallet.
@@ -57,7 +54,7 @@ type Client struct {
 	sent   atomic.Int64
 
 	mu    sync.Mutex
-	lanes map[common.Address]chan struct{} // one token each: who has it may write as the wallet
+	lanes map[common.Address]*lane
 }
 
 // New makes a client. domain has the chain's id and its hub, with which order hashes are made.
@@ -65,12 +62,6 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, errors.New("market: market_url is not an http:// or https:// URL; set it to the base URL of the market API")
-	}
-	if opts.Log == nil {
-		opts.Log = slog.New(slog.DiscardHandler)
-	}
-	if opts.OnWait == nil {
-		opts.OnWait = func(time.Duration) {}
 	}
 	if opts.MaxResponse == 0 {
 		opts.MaxResponse = 64 << 20
@@ -83,7 +74,7 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 	}
 	c := &Client{
 		base: strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), host: u.Host,
-		domain: domain, http: opts.HTTPClient, opts: opts, lanes: map[common.Address]chan struct{}{},
+		domain: domain, http: opts.HTTPClient, opts: opts, lanes: map[common.Address]*lane{},
 	}
 	if u.User != nil {
 		c.base = strings.Replace(c.base, "://", "://"+u.User.String()+"@", 1)
@@ -100,12 +91,22 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 // Requests is how many HTTP requests were made so far.
 func (c *Client) Requests() int { return int(c.sent.Load()) }
 
-// RateLimit is how many requests a minute the market takes, as its answers so far say; 0: it hasn't said. (They tell when a
-// window ends, not how long windows are: a minute, unless the market is set up otherwise.)
-func (c *Client) RateLimit() int {
+// RateLimit is how many requests the market takes in a time, mostly a minute, as its answers so far say; 0: it hasn't said.
+func (c *Client) RateLimit() (requests int, in time.Duration) {
 	c.limit.mu.Lock()
 	defer c.limit.mu.Unlock()
-	return c.limit.most
+	return c.limit.most, c.limit.window()
+}
+
+// Estimate is about how many requests it takes to publish or unpublish so many orders, many at a time, and how long the market's
+// limit holds them back.
+func (c *Client) Estimate(writes int) (requests int, wait time.Duration) {
+	const together = 16 // looks
+	if limit, _ := c.RateLimit(); limit == 0 {
+		return 3 * writes, 0
+	}
+	requests = 2*writes + (writes+together-1)/together
+	return requests, c.limit.estimate(requests)
 }
 
 // Close closes idle connections.
@@ -168,13 +169,12 @@ func (c *Client) send(ctx context.Context, op, method, path string, query url.Va
 	}
 	query.Set("chainId", c.domain.ChainID.String())
 	for {
-		if err := c.limit.wait(ctx, c.opts.OnWait); err != nil {
+		if err := c.limit.wait(ctx); err != nil {
 			return nil, err
 		}
 		answer, err := c.exchange(ctx, op, method, c.base+path+"?"+query.Encode(), body, authorization)
 		var e *Error
 		if errors.As(err, &e) && e.Status == http.StatusTooManyRequests {
-			c.opts.Log.Debug("market: rate limit exceeded", "op", op)
 			continue // limit knows until when
 		}
 		return answer, err
@@ -186,6 +186,7 @@ func (c *Client) exchange(ctx context.Context, op, method, rawURL string, body [
 	defer cancel()
 	req, err := http.NewRequestWithContext(attempt, method, rawURL, bytes.NewReader(body))
 	if err != nil {
+		c.limit.failed()
 		return nil, &Error{Op: op, Host: c.host, Text: "the request cannot be made"}
 	}
 	req.Header.Set("Accept", "application/json")
@@ -197,7 +198,9 @@ func (c *Client) exchange(ctx context.Context, op, method, rawURL string, body [
 	}
 	c.sent.Add(1)
 	resp, err := c.http.Do(req)
-	if err == nil {
+	if err != nil {
+		c.limit.failed()
+	} else {
 		c.limit.update(resp, time.Now())
 		body, err = retry.ReadAll(resp, c.opts.MaxResponse)
 	}
@@ -231,76 +234,6 @@ func (c *Client) exchange(ctx context.Context, op, method, rawURL string, body [
 		return nil, e
 	}
 	return body, nil
-}
-
-// limit holds requests back as the market's headers say.
-type limit struct {
-	mu        sync.Mutex
-	until     time.Time // end of the present window; zero: nothing known
-	remaining int       // requests that it still allows
-	most      int       // requests in a whole window; 0: nothing known
-}
-
-// wait returns when a request may be sent, and counts it.
-func (l *limit) wait(ctx context.Context, onWait func(time.Duration)) error {
-	for {
-		l.mu.Lock()
-		left := time.Until(l.until)
-		if left <= 0 || l.remaining > 0 {
-			l.remaining--
-			l.mu.Unlock()
-			return nil
-		}
-		l.mu.Unlock()
-		onWait(left)
-		timer := time.NewTimer(left)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// update reads the X-RateLimit headers and Retry-After. The clocks may differ: the market's time is the Date header's.
-func (l *limit) update(resp *http.Response, now time.Time) {
-	const longest = 2 * time.Minute
-	var until time.Time
-	remaining, err := strconv.Atoi(resp.Header.Get("X-RateLimit-Remaining"))
-	reset, rerr := strconv.ParseFloat(resp.Header.Get("X-RateLimit-Reset"), 64)
-	if err == nil && rerr == nil {
-		theirs := now
-		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-			if date.Sub(now).Abs() > 2*time.Second { // it has whole seconds
-				theirs = date
-			}
-		}
-		left := time.UnixMicro(int64(reset * 1e6)).Sub(theirs)
-		until = now.Add(min(max(left, 0), longest))
-	}
-	most, _ := strconv.Atoi(resp.Header.Get("X-RateLimit-Limit"))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.most = max(most, l.most)
-	if resp.StatusCode == http.StatusTooManyRequests {
-		seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
-		if err != nil {
-			seconds = 5
-		}
-		l.until, l.remaining = now.Add(min(time.Duration(max(seconds, 0)+1)*time.Second, longest)), 0
-		return
-	}
-	if until.IsZero() {
-		return
-	}
-	if until.Sub(l.until).Abs() < time.Second { // the same window: requests under way are counted already
-		l.remaining = min(l.remaining, remaining)
-		return
-	}
-	if until.After(l.until) {
-		l.until, l.remaining = until, remaining
-	}
 }
 
 func excerpt(body []byte) string {

@@ -20,7 +20,6 @@ import (
 	"github.com/iexecform/iexecform/internal/bounds"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
-	"github.com/iexecform/iexecform/providers/iexec/localnet/orderbook"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
@@ -357,21 +356,6 @@ func TestErrorTexts(t *testing.T) {
 	}
 	if _, err := market.New("localhost", poco.Localnet().Domain(), market.Options{}); err == nil {
 		t.Error("a URL without scheme was taken")
-	}
-}
-
-// The client stays within the limit that the market announces: no request is answered with 429.
-func TestRateLimit(t *testing.T) {
-	g := newGround(t, func(o *localnet.Options) { o.RateLimit = orderbook.RateLimit{Max: 10, Period: time.Second} })
-	waits := 0
-	c := g.client(market.Options{OnWait: func(time.Duration) { waits++ }})
-	for range 25 {
-		if _, err := c.Version(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := g.p.count[http.MethodGet]; n != 25 || waits == 0 {
-		t.Errorf("%d requests for 25 answers, %d waits", n, waits)
 	}
 }
 

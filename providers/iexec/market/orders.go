@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -78,12 +76,14 @@ func (c *Client) Publish(ctx context.Context, k *poco.Kind, order poco.Order, si
 	}
 	var row *Row
 	err = c.retry(ctx, func() error {
+		c.begin(signer)
 		_, werr := c.write(ctx, op, http.MethodPost, "/"+k.Path, body, auth)
 		if werr != nil && !isUnclear(werr) && !isText(werr, textPublished) {
+			c.end(ctx, signer, nil)
 			return werr
 		}
 		var err error
-		if row, err = c.Get(ctx, k, hash); err != nil {
+		if row, err = c.look(ctx, k, signer, hash); err != nil {
 			return err
 		}
 		switch {
@@ -111,7 +111,9 @@ func (c *Client) Unpublish(ctx context.Context, k *poco.Kind, hash common.Hash, 
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	return c.retry(ctx, func() error {
+		c.begin(auth.Address())
 		_, err := c.write(ctx, op, http.MethodPut, "/"+k.Path, body, auth)
+		c.end(ctx, auth.Address(), nil)
 		switch {
 		case err == nil, isText(err, k.Noun+" with orderHash "+hash.Hex()+" is not published"):
 			return nil
@@ -144,6 +146,10 @@ func (c *Client) Get(ctx context.Context, k *poco.Kind, hash common.Hash) (*Row,
 
 // ListByOwner returns all open orders of a kind that owner signed, restricted ones too, in the market's order. SIDE EFFECTS: none.
 func (c *Client) ListByOwner(ctx context.Context, k *poco.Kind, owner common.Address) ([]Row, error) {
+	return c.Query(ctx, k, ownerFilter(k, owner), 0)
+}
+
+func ownerFilter(k *poco.Kind, owner common.Address) url.Values {
 	filter := url.Values{}
 	// Without "any" a restriction filter hides every restricted order.
 	for _, f := range []string{"app", "dataset", "workerpool", "requester"} {
@@ -158,72 +164,7 @@ func (c *Client) ListByOwner(ctx context.Context, k *poco.Kind, owner common.Add
 	} else {
 		filter.Set(k.Resource+"Owner", owner.Hex())
 	}
-	return c.Query(ctx, k, filter, 0)
-}
-
-// write performs one authorized request. Its error says whether it was refused (for good), or is unclear.
-func (c *Client) write(ctx context.Context, op, method, path string, body []byte, auth Authenticator) ([]byte, error) {
-	lane := c.lane(auth.Address())
-	select {
-	case <-lane:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	defer func() { lane <- struct{}{} }()
-	for try := 1; ; try++ {
-		authorization, err := c.authorize(ctx, op, auth)
-		if err != nil {
-			return nil, err
-		}
-		answer, err := c.send(ctx, op, method, path, nil, body, authorization)
-		if !isText(err, textAuthorization) || try == 5 {
-			return answer, err
-		}
-		pause := time.Duration(try)*50*time.Millisecond + rand.N(200*time.Millisecond)
-		c.opts.Log.Debug("market: challenge was used by another program", "op", op, "again after", pause)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-func (c *Client) lane(wallet common.Address) chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	lane := c.lanes[wallet]
-	if lane == nil {
-		lane = make(chan struct{}, 1)
-		lane <- struct{}{}
-		c.lanes[wallet] = lane
-	}
-	return lane
-}
-
-// authorize answers a challenge.
-func (c *Client) authorize(ctx context.Context, op string, auth Authenticator) (string, error) {
-	var out struct {
-		Data struct {
-			Message struct {
-				Challenge string `json:"challenge"`
-			} `json:"message"`
-		} `json:"data"`
-	}
-	if err := c.get(ctx, op, "/challenge", url.Values{"address": {auth.Address().Hex()}}, &out); err != nil {
-		return "", err
-	}
-	if out.Data.Message.Challenge == "" {
-		return "", &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "a challenge without text"}
-	}
-	doc := poco.MarketChallenge(c.domain.ChainID, out.Data.Message.Challenge)
-	sig, err := auth.SignTypedData(ctx, doc)
-	if err != nil {
-		return "", fmt.Errorf("%s: sign the market's challenge: %w", op, err)
-	}
-	return poco.MarketAuthorization(doc.Digest(), sig, auth.Address()), nil
+	return filter
 }
 
 // rowJSON decodes a Row token by token: lists are long. Amounts may be JSON numbers or strings, and stay exact.

@@ -82,7 +82,6 @@ func readAll[T any](ctx context.Context, c *Client, op string, limit int,
 		if want := min(counts[len(counts)-1], limit); len(rows) == want || len(rows) > want && want == limit {
 			return rows[:want:want], nil
 		}
-		c.opts.Log.Debug("market: list changed while it was read", "op", op, "rows", len(rows), "counts", counts)
 	}
 	return nil, &Error{Op: op, Host: c.host, Status: http.StatusOK, Text: "pages that don't add up to its count; the list keeps changing: try again"}
 }

@@ -161,6 +161,7 @@ var table = []Code{
 	{ID: "IXF3004", Meaning: "The state has objects of a provider configuration that is gone.", Summaries: []string{"Provider configuration missing"}},
 	{ID: "IXF3005", Meaning: "Objects depend on each other against the order of their actions.", Summaries: []string{"Contradictory order"}},
 	{ID: "IXF3006", Meaning: "A flag names something that isn't there.", Summaries: []string{"No such policy", "No such resource", "Unknown target"}},
+	{ID: "IXF3007", Meaning: "A service would refuse the plan as a whole.", Summaries: []string{"The plan can't be applied"}},
 
 	{ID: "IXF4001", is: as[*apply.StaleError](nil), Meaning: "The saved plan is not of this state any more. Nothing was sent. Plan again.", Summaries: []string{"Saved plan is stale"}},
 	{ID: "IXF4002", is: as[*apply.PreconditionError](nil), Meaning: "What the plan takes for granted no longer holds. Nothing was sent. Plan again.", Summaries: []string{"Plan precondition failed"}},

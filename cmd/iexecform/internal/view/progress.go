@@ -70,7 +70,11 @@ func (p *Progress) Event(e apply.Event) {
 				r.waits = "waiting for tx " + tx
 			}
 		}
-		if e.Progress.Message != "" {
+		switch {
+		case e.Progress.Message == "":
+		case e.Progress.Waits && !p.concise:
+			p.always("%s: %s", p.name(e.Action), e.Progress.Message)
+		default:
 			p.line("%s: %s", p.name(e.Action), e.Progress.Message)
 		}
 	case apply.Resuming:

@@ -32,19 +32,16 @@ type window struct {
 	count int
 }
 
-func newLimiter(limit RateLimit) *limiter {
-	l := &limiter{max: limit.Max, period: limit.Period, loopback: limit.Max == 0, clients: map[string]*window{}}
+// Handler puts the limit before next. It counts every request, whatever its path. Counted answers have X-RateLimit headers,
+// refused and others alike.
+func (r RateLimit) Handler(next http.Handler) http.Handler {
+	l := &limiter{max: r.Max, period: r.Period, loopback: r.Max == 0, clients: map[string]*window{}}
 	if l.max == 0 {
 		l.max = 100
 	}
 	if l.period == 0 {
 		l.period = time.Minute
 	}
-	return l
-}
-
-// wrap counts every request, whatever its path. Counted answers have X-RateLimit headers, refused and others alike.
-func (l *limiter) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if err != nil {

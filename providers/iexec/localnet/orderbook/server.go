@@ -90,7 +90,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 		stop:       make(chan struct{}),
 		done:       make(chan struct{}),
 	}
-	s.handler = newLimiter(config.RateLimit).wrap(s.routes())
+	s.handler = config.RateLimit.Handler(s.routes())
 	var err error
 	if s.journal, err = openJournal(config.File, s.book); err != nil {
 		return nil, err
