@@ -27,6 +27,7 @@ type applyOptions struct {
 	autoApprove bool
 	stopTimeout time.Duration
 	planFile    string
+	sameConfig  bool
 }
 
 // addApply adds the flags of apply and destroy.
@@ -66,6 +67,7 @@ func (a *app) applyCommand() *cobra.Command {
 	}
 	o.addApply(cmd, a)
 	o.addModes(cmd.Flags())
+	cmd.Flags().BoolVar(&o.sameConfig, "require-config", false, "with PLANFILE: refuse it unless the configuration here says what the one said that it was made from")
 	return cmd
 }
 
@@ -116,6 +118,9 @@ func refuseWithPlan(cmd *cobra.Command) error {
 func (a *app) applyChecked(cmd *cobra.Command, o applyOptions) error {
 	if err := o.check(cmd); err != nil {
 		return err
+	}
+	if o.sameConfig && o.planFile == "" {
+		return &usageError{cmd, errors.New("--require-config is for a saved plan: give its file")}
 	}
 	if o.json && o.planFile == "" && !o.autoApprove {
 		return &usageError{cmd, errors.New("--json asks nothing: give --auto-approve or a plan file as well")}
@@ -211,6 +216,22 @@ func (a *app) confirm(ctx context.Context, question, what, hint string) error {
 	return nil
 }
 
+// requireConfig refuses a plan that was made from another configuration than there is.
+func (a *app) requireConfig(p *plan.Plan) error {
+	c, _, err := a.loadConfig()
+	if err == nil && c.Digest() != p.Config {
+		err = a.otherConfig()
+	}
+	if err != nil {
+		return fmt.Errorf("--require-config: %w. Nothing was sent. Check out the commit that the plan was made from, or plan again", err)
+	}
+	return nil
+}
+
+func (a *app) otherConfig() error {
+	return fmt.Errorf("the configuration in %s is not the one that the plan was made from", a.dir)
+}
+
 // applySaved applies a plan as it was saved.
 func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error {
 	p, err := a.readPlan(o.planFile)
@@ -224,6 +245,11 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 	if p.Workspace != workspace {
 		return fmt.Errorf("the plan was made in workspace %q, and %q is selected. Nothing was sent. Select that of the plan, with `iexecform workspace select %s`, or plan again",
 			p.Workspace, workspace, p.Workspace)
+	}
+	if o.sameConfig {
+		if err := a.requireConfig(p); err != nil {
+			return err
+		}
 	}
 	store, err := a.store(ctx)
 	if err != nil {

@@ -58,7 +58,7 @@ func (a *app) planSource(ctx context.Context, p *plan.Plan, flags inputFlags) (*
 	case err != nil:
 		s.lost = err
 	case c.Digest() != p.Config:
-		s.lost = fmt.Errorf("the configuration in %s is not the one that the plan was made from", a.dir)
+		s.lost = a.otherConfig()
 	default:
 		inputs, diags := a.inputs(ctx, c, inputFlags{args: flags.args, noInput: true, saved: true, given: p.Variables})
 		if diags.HasErrors() {

@@ -21,23 +21,31 @@ type entryKey struct {
 	address common.Address
 }
 
-// readRegistries asks the hub for its registries, in one request.
+// readRegistries asks the hub for its registries, and for the EIP-712 domain in which it checks signatures, in one request.
 func (c *client) readRegistries(ctx context.Context) ([]common.Address, error) {
-	var calls []chain.Call
+	calls := []chain.Call{{To: c.Hub, Data: pack(poco.HubABI().Pack("eip712domain_separator"))}}
 	for _, k := range poco.EntryKinds() {
 		calls = append(calls, chain.Call{To: c.Hub, Data: pack(poco.HubABI().Pack(k.Registry))})
 	}
-	var registries []common.Address
-	for _, out := range c.chain.Calls(ctx, calls) {
+	words := make([]common.Hash, len(calls))
+	for i, out := range c.chain.Calls(ctx, calls) {
 		var revert *chain.RevertError
 		switch {
 		case out.Err == nil && len(out.Data) == 32:
-			registries = append(registries, common.BytesToAddress(out.Data))
+			words[i] = common.BytesToHash(out.Data)
 		case out.Err == nil || errors.As(out.Err, &revert):
 			return nil, providers.At("hub", fmt.Errorf("there is no PoCo hub at %s on chain %d: correct hub, or the chain that rpc_url reaches", c.Hub, c.ID))
 		default:
 			return nil, out.Err
 		}
+	}
+	if is, known := words[0], c.Domain().Separator(); is != known {
+		return nil, providers.At("hub", fmt.Errorf("the hub at %s checks signatures in the EIP-712 domain %s, and this program signs in %s: orders that it has signed can't be used there any more, "+
+			"and it can sign none that can. Nothing was signed. The protocol was upgraded: use a program that knows it", c.Hub, is, known))
+	}
+	registries := make([]common.Address, len(words)-1)
+	for i, word := range words[1:] {
+		registries[i] = common.BytesToAddress(word[:])
 	}
 	return registries, nil
 }
