@@ -168,8 +168,8 @@ func decodeFile(document []byte) (*Plan, error) {
 		return nil, fmt.Errorf("the plan file has format version %d, written by iexecform %s; this program reads up to %d: use that iexecform, or plan again", f.Version, f.Tool, fileVersion)
 	}
 	compact := jsontext.Value(f.Plan)
-	if err := compact.Compact(); err != nil {
-		return nil, fmt.Errorf("read plan file: %w", err)
+	if err := compact.Compact(); err != nil { // there is none
+		return nil, fmt.Errorf("read plan file: it has no plan, so it was changed after it was made: %w. Plan again", err)
 	}
 	if got := digestOf(compact); got != f.Digest {
 		return nil, fmt.Errorf("the plan file was changed after it was made: its digest is %s, but its content has %s. Plan again", f.Digest, got)

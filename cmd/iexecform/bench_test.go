@@ -221,7 +221,7 @@ func writeFloor(b *testing.B, dir string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	registry := builtins()
+	registry := builtins(os.Getenv)
 	f, err := os.OpenFile(filepath.Join(dir, "floor"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		b.Fatal(err)

@@ -21,7 +21,7 @@ func dying() {
 		panic(err)
 	}
 	full := os.Getenv("DIE_WHEN") == "full"
-	a := newApp(builtins, os.Stdin, os.Stdout, os.Stderr, os.Environ())
+	a := newApp(builtins, os.Stdin, os.Stdout, os.Stderr, takeEnvironment())
 	a.wrapStore = func(s state.Store) state.Store {
 		return &mortal{Store: s, left: n, after: os.Getenv("DIE_WHEN") == "after", full: full}
 	}

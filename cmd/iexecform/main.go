@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -19,7 +21,26 @@ import (
 var version = "dev"
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ()))
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, takeEnvironment()))
+}
+
+// ownPrefix begins the names of the program's variables.
+const ownPrefix = "IEXECFORM_"
+
+var hexKey = regexp.MustCompile(`^(0x)?[0-9a-fA-F]{64}$`)
+
+// takeEnvironment returns the environment, and keeps what is secret in it from the programs that are started: git, npm and
+// credential helpers. That is the program's own variables, and whatever looks like a private key, as the configuration
+// may name any variable as that of a key. SIDE EFFECTS: removes these from the environment of the process.
+func takeEnvironment() []string {
+	env := os.Environ()
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		if strings.HasPrefix(name, ownPrefix) || hexKey.MatchString(strings.TrimSpace(value)) {
+			_ = os.Unsetenv(name) // it is there
+		}
+	}
+	return env
 }
 
 // run runs the program with the providers that it is released with.
@@ -28,27 +49,28 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer, env []string)
 }
 
 // runWith runs the program with other providers, which are made when a command needs them first.
-func runWith(makeProviders func() providers.Registry, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+func runWith(makeProviders func(getenv func(string) string) providers.Registry, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	return newApp(makeProviders, stdin, stdout, stderr, env).run(args)
 }
 
-func newApp(makeProviders func() providers.Registry, stdin io.Reader, stdout, stderr io.Writer, env []string) *app {
-	return &app{
+func newApp(makeProviders func(getenv func(string) string) providers.Registry, stdin io.Reader, stdout, stderr io.Writer, env []string) *app {
+	a := &app{
 		streams: view.Streams{
 			In: stdin, Out: stdout, Err: stderr,
 			InTerminal: isTerminal(stdin), OutTerminal: isTerminal(stdout), ErrTerminal: isTerminal(stderr),
 			Width: width(stdout, stderr),
 		},
-		env:       env,
-		providers: sync.OnceValue(makeProviders),
-		secret:    readSecret,
-		exit:      os.Exit,
+		env:    env,
+		secret: readSecret,
+		exit:   os.Exit,
 		interrupts: func() (<-chan os.Signal, func()) {
 			c := make(chan os.Signal, 2)
 			signal.Notify(c, os.Interrupt, syscall.SIGTERM)
 			return c, func() { signal.Stop(c) }
 		},
 	}
+	a.providers = sync.OnceValue(func() providers.Registry { return makeProviders(a.getenv) })
+	return a
 }
 
 func isTerminal(stream any) bool {

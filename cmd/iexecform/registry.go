@@ -8,6 +8,6 @@ import (
 )
 
 // builtins makes the providers of a released program.
-func builtins() providers.Registry {
-	return providers.Registry{"iexec": iexec.New(), "iexecform": builtin.New(), "oci": oci.New()}
+func builtins(getenv func(string) string) providers.Registry {
+	return providers.Registry{"iexec": iexec.NewIn(getenv), "iexecform": builtin.New(), "oci": oci.New()}
 }

@@ -50,14 +50,15 @@ func checkSchemas(t *testing.T) func(*testscript.Env) {
 
 // checkedMain is main that checks what it prints with --json, if it is told where the schemas are.
 func checkedMain() {
-	if os.Getenv(envSchemas) == "" || !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.TrimLeft(arg, "-") == "json" && arg != "json" }) {
+	schemas, violations := os.Getenv(envSchemas), os.Getenv(envViolations)
+	if schemas == "" || !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.TrimLeft(arg, "-") == "json" && arg != "json" }) {
 		main()
 	}
 	var out bytes.Buffer
-	code := run(os.Args[1:], os.Stdin, io.MultiWriter(os.Stdout, &out), os.Stderr, os.Environ())
-	if err := checkOutput(os.Getenv(envSchemas), out.Bytes()); err != nil {
+	code := run(os.Args[1:], os.Stdin, io.MultiWriter(os.Stdout, &out), os.Stderr, takeEnvironment())
+	if err := checkOutput(schemas, out.Bytes()); err != nil {
 		text := fmt.Sprintf("%s: %v\n", strings.Join(os.Args, " "), err)
-		if f, err := os.CreateTemp(os.Getenv(envViolations), ""); err == nil {
+		if f, err := os.CreateTemp(violations, ""); err == nil {
 			_, _ = f.WriteString(text)
 		}
 		fmt.Fprint(os.Stderr, text)

@@ -36,10 +36,14 @@ import (
 	"github.com/iexecform/iexecform/providers/oci"
 )
 
-// New makes the provider.
-func New() providers.Provider { return provider{} }
+// New makes the provider. Wallets are looked for in the environment of the process.
+func New() providers.Provider { return NewIn(os.Getenv) }
+
+// NewIn makes the provider with an environment of its own, because a process may take its secrets out of its environment.
+func NewIn(getenv func(string) string) providers.Provider { return provider{getenv: getenv} }
 
 type provider struct {
+	getenv     func(string) string
 	standIn    *StandIn // nil: the chains that are configured
 	skipTrials bool
 }
@@ -234,7 +238,7 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 	if n := cfg.num("max_open_orders"); n != nil && n.IsInt64() {
 		c.maxOpen = int(n.Int64())
 	}
-	if err := c.openWallet(cfg, req); err != nil {
+	if err := c.openWallet(cfg, req, p.getenv); err != nil {
 		return nil, err
 	}
 	c.registries = once(c.readRegistries)
@@ -298,7 +302,7 @@ func (c *client) settle(cfg object) error {
 	return nil
 }
 
-func (c *client) openWallet(cfg object, req providers.OpenRequest) error {
+func (c *client) openWallet(cfg object, req providers.OpenRequest, getenv func(string) string) error {
 	var w object
 	configured := !cfg.v.GetAttr("wallet").IsNull()
 	wc := chain.WalletConfig{Dir: req.Dir}
@@ -307,7 +311,7 @@ func (c *client) openWallet(cfg object, req providers.OpenRequest) error {
 		wc.Keystore, wc.Address, wc.PasswordFile = w.str("keystore"), w.str("address"), w.str("password_file")
 		wc.KeyEnv, wc.Clef = w.str("private_key_env"), w.str("clef")
 	}
-	if c.wallet == nil && c.ID == poco.Localnet().ID && wc.Keystore+wc.KeyEnv+wc.Clef == "" && os.Getenv(chain.EnvPrivateKey) == "" {
+	if c.wallet == nil && c.ID == poco.Localnet().ID && wc.Keystore+wc.KeyEnv+wc.Clef == "" && getenv(chain.EnvPrivateKey) == "" {
 		for _, account := range poco.DevAccounts() {
 			if wc.Address == "" || account.Address == common.HexToAddress(wc.Address) {
 				c.wallet = chain.KeyWallet(account.Key)
@@ -316,7 +320,7 @@ func (c *client) openWallet(cfg object, req providers.OpenRequest) error {
 		}
 	}
 	if c.wallet == nil {
-		wallet, err := chain.OpenWallet(wc, os.Getenv, req.Prompt)
+		wallet, err := chain.OpenWallet(wc, getenv, req.Prompt)
 		if err != nil && !errors.Is(err, chain.ErrNoWallet) {
 			return providers.At("wallet", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"fmt"
+	"os"
 
 	"github.com/zclconf/go-cty/cty"
 
@@ -24,7 +25,7 @@ type StandIn struct {
 }
 
 // Provider makes the provider.
-func (s *StandIn) Provider() providers.Provider { return provider{standIn: s} }
+func (s *StandIn) Provider() providers.Provider { return provider{getenv: os.Getenv, standIn: s} }
 
 // take puts the network in place of the one that the client has settled on, and returns the settings that stay.
 func (s *StandIn) take(ctx context.Context, c *client, cfg object) (object, error) {

@@ -52,7 +52,7 @@ resource "iexec_app" "hello" {
 	Attrs: []schema.Attr{
 		{Name: "reference", Type: cty.String, Mode: schema.Required, Parse: parseReference,
 			Doc: "Image reference: `[REGISTRY/]REPOSITORY:TAG`. As with docker, the registry is Docker Hub and the tag is `latest` unless given. " +
-				"iExec workers need the tag written out. A registry on the loopback interface or a private address is spoken to in plain HTTP."},
+				"iExec workers need the tag written out. A registry on the loopback interface may speak plain HTTP, any other must speak HTTPS."},
 		{Name: "platform", Type: cty.String, Mode: schema.Optional, Parse: parsePlatformValue,
 			Doc: "`OS/ARCHITECTURE`, such as `linux/amd64`: take the manifest for that platform, and fail if there is none. Left out, a tag with " +
 				"several platforms stands for its index, which is the digest that `docker pull` prints and what iExec apps use. " +

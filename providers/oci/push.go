@@ -422,7 +422,7 @@ func (c *client) options(ctx context.Context) []remote.Option {
 
 // pushTransport has more patience than that of lookups: registries answer a large upload when they have checked it.
 func pushTransport() http.RoundTripper {
-	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t := Transport()
 	t.ResponseHeaderTimeout = 10 * time.Minute
 	return t
 }

@@ -121,8 +121,7 @@ const (
 
 // Resolver looks images up in their registries, each reference once. It is safe for concurrent use.
 //
-// Credentials are those of docker login. A registry on the loopback interface or a private network is spoken to in plain
-// HTTP when it doesn't speak HTTPS. Requests are repeated as package retry says.
+// Credentials are those of docker login. For plain HTTP see Transport. Requests are repeated as package retry says.
 type Resolver struct {
 	timeout   time.Duration // of one lookup with its retries
 	transport *retry.Transport
@@ -143,7 +142,7 @@ func NewResolver() *Resolver { return NewLocked(nil) }
 // NewLocked makes a resolver to which the references stand for the digests that are locked, whatever they stand for now, as
 // long as the registry has those. A lookup for a platform is not locked.
 func NewLocked(digests map[string]string) *Resolver {
-	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t := Transport()
 	t.ResponseHeaderTimeout = 20 * time.Second
 	r := resolverOver(t)
 	r.locked = digests
@@ -153,7 +152,7 @@ func NewLocked(digests map[string]string) *Resolver {
 func resolverOver(t http.RoundTripper) *Resolver {
 	return &Resolver{
 		timeout:   90 * time.Second,
-		transport: &retry.Transport{Base: trace.Transport(t, "registry", false), Limit: maxAnswer, Patience: patience},
+		transport: &retry.Transport{Base: trace.Transport(t, "registry", nil), Limit: maxAnswer, Patience: patience},
 		slots:     semaphore.NewWeighted(8),
 		known:     map[request]Image{},
 	}

@@ -2,7 +2,7 @@
 // nothing between a command and its requests has to know of it.
 //
 // What is logged of a request is its service, method, host, path, status, size and duration. Headers and bodies never are,
-// nor queries and users of URLs, nor paths where they may hold an access key: there are secrets in them.
+// nor queries and users of URLs, nor what of a path may be an access key: there are secrets in them.
 package trace
 
 import (
@@ -32,15 +32,15 @@ func From(ctx context.Context) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// Transport logs the requests that go through base to a service. With secretPath it leaves the path out.
-func Transport(base http.RoundTripper, service string, secretPath bool) http.RoundTripper {
-	return &transport{base, service, secretPath}
+// Transport logs the requests that go through base to a service, without the secrets of its URL.
+func Transport(base http.RoundTripper, service string, secrets Secrets) http.RoundTripper {
+	return &transport{base, service, secrets}
 }
 
 type transport struct {
-	base       http.RoundTripper
-	service    string
-	secretPath bool
+	base    http.RoundTripper
+	service string
+	secrets Secrets
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -51,13 +51,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	begin := time.Now()
 	resp, err := t.base.RoundTrip(req)
-	facts := []slog.Attr{slog.String("service", t.service), slog.String("method", req.Method), slog.String("host", req.URL.Host)}
-	if !t.secretPath {
-		facts = append(facts, slog.String("path", req.URL.EscapedPath()))
+	facts := []slog.Attr{
+		slog.String("service", t.service), slog.String("method", req.Method), slog.String("host", req.URL.Host),
+		slog.String("path", t.secrets.Hide(req.URL.EscapedPath())), slog.Int64("sent", req.ContentLength), slog.Duration("took", time.Since(begin)),
 	}
-	facts = append(facts, slog.Int64("sent", req.ContentLength), slog.Duration("took", time.Since(begin)))
 	if err != nil {
-		facts = append(facts, slog.String("error", cause(err).Error()))
+		facts = append(facts, slog.String("error", t.secrets.Hide(cause(err).Error())))
 	} else {
 		facts = append(facts, slog.Int("status", resp.StatusCode), slog.Int64("received", resp.ContentLength))
 	}

@@ -19,10 +19,10 @@ func TestTransport(t *testing.T) {
 		_, _ = io.WriteString(w, "answer-s3cret")
 	}))
 	defer server.Close()
-	for _, secretPath := range []bool{false, true} {
+	for _, hidden := range []trace.Secrets{nil, {"/the/path"}} {
 		var out bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: trace.Level}))
-		client := &http.Client{Transport: trace.Transport(http.DefaultTransport, "market", secretPath)}
+		client := &http.Client{Transport: trace.Transport(http.DefaultTransport, "market", hidden)}
 		url := strings.Replace(server.URL, "://", "://user:user-s3cret@", 1) + "/the/path?key=query-s3cret"
 		req, err := http.NewRequestWithContext(trace.With(t.Context(), log), http.MethodPost, url, strings.NewReader("body-s3cret"))
 		if err != nil {
@@ -42,8 +42,8 @@ func TestTransport(t *testing.T) {
 		if strings.Contains(text, "s3cret") {
 			t.Errorf("there are secrets in the log:\n%s", text)
 		}
-		if strings.Contains(text, "/the/path") == secretPath {
-			t.Errorf("with secretPath %v:\n%s", secretPath, text)
+		if strings.Contains(text, "/the/path") == (hidden != nil) {
+			t.Errorf("with %v hidden:\n%s", hidden, text)
 		}
 		for _, want := range []string{"service=market", "method=POST", "status=418", "sent=11", "error="} {
 			if !strings.Contains(text, want) {

@@ -32,7 +32,8 @@ type Options struct {
 type Client struct {
 	rpc      *rpc.Client
 	http     *http.Client
-	url      string // without secrets
+	url      string        // without secrets
+	secrets  trace.Secrets // of the URL
 	loopback bool
 	retryFor time.Duration
 	maxBatch atomic.Int64
@@ -61,7 +62,7 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 		// The URL may hold secrets, and so may the parser's error.
 		return nil, fmt.Errorf("dial chain: rpc_url is not an http:// or https:// URL; set it to the JSON-RPC endpoint of the chain")
 	}
-	c := &Client{url: redactURL(u), loopback: isLoopback(u.Hostname()), retryFor: opts.RetryFor}
+	c := &Client{url: redactURL(u), loopback: isLoopback(u.Hostname()), secrets: trace.SecretsOf(u), retryFor: opts.RetryFor}
 	if c.retryFor == 0 {
 		c.retryFor = time.Minute
 	}
@@ -69,7 +70,7 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 	if opts.MaxBatch > 0 {
 		c.maxBatch.Store(int64(opts.MaxBatch))
 	}
-	t := &transport{limit: opts.MaxResponse, timeout: opts.Timeout, secrets: secretsOf(u)}
+	t := &transport{limit: opts.MaxResponse, timeout: opts.Timeout, secrets: c.secrets}
 	if t.limit == 0 {
 		t.limit = 64 << 20
 	}
@@ -84,7 +85,7 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 		own.MaxIdleConnsPerHost = parallel
 		t.base = own
 	}
-	t.base = trace.Transport(t.base, "chain", true)
+	t.base = trace.Transport(t.base, "chain", c.secrets)
 	c.http = &http.Client{Transport: t}
 	if c.rpc, err = rpc.DialOptions(ctx, rawURL, rpc.WithHTTPClient(c.http)); err != nil {
 		return nil, fmt.Errorf("dial chain at %s: %w", c.url, err)

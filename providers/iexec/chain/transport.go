@@ -242,8 +242,17 @@ func (c *Client) itemError(err error) error {
 	if revert := revertOf(err); revert != nil {
 		return revert
 	}
-	return fmt.Errorf("the chain at %s answered: %w", c.url, err)
+	return &answerError{c.secrets.Hide(fmt.Sprintf("the chain at %s answered: %v", c.url, err)), err}
 }
+
+// answerError is the node's own error, without what it repeats of the URL.
+type answerError struct {
+	text string
+	err  error
+}
+
+func (e *answerError) Error() string { return e.text }
+func (e *answerError) Unwrap() error { return e.err }
 
 // httpError is an HTTP answer that is no JSON-RPC answer.
 type httpError struct {
@@ -261,7 +270,7 @@ type transport struct {
 	base    http.RoundTripper
 	limit   int64
 	timeout time.Duration
-	secrets []string // parts of the URL that must not be printed
+	secrets trace.Secrets // of the URL
 	sent    atomic.Int64
 }
 
@@ -312,7 +321,7 @@ func (t *transport) statusError(resp *http.Response, body []byte, isJSON bool) e
 	e := &httpError{status: resp.StatusCode, text: "HTTP status " + resp.Status}
 	if isJSON {
 		if text := errorText(body); text != "" {
-			e.text += ": " + t.scrub(text)
+			e.text += ": " + t.short(text)
 		}
 	}
 	switch {
@@ -333,7 +342,7 @@ func (t *transport) statusError(resp *http.Response, body []byte, isJSON bool) e
 // batchError is for nodes that answer a whole batch with one error.
 func (t *transport) batchError(status int, body []byte) error {
 	text := errorText(body)
-	e := &httpError{status: status, text: "a batch of calls with one error: " + t.scrub(text)}
+	e := &httpError{status: status, text: "a batch of calls with one error: " + t.short(text)}
 	lower := strings.ToLower(text)
 	if strings.Contains(lower, "rate limit") || strings.Contains(lower, "too many requests") {
 		e.status = http.StatusTooManyRequests
@@ -348,18 +357,8 @@ func (t *transport) excerpt(body []byte) string {
 	if len(body) == 0 {
 		return "nothing"
 	}
-	if len(body) > most {
-		body = body[:most]
-	}
-	return t.scrub(strconv.Quote(string(body)))
-}
-
-// scrub takes the URL's secrets out of a text.
-func (t *transport) scrub(text string) string {
-	for _, s := range t.secrets {
-		text = strings.ReplaceAll(text, s, "…")
-	}
-	return text
+	text := t.secrets.Hide(string(body[:min(len(body), 1<<12)])) // before it is cut: half a key is one, too
+	return strconv.Quote(text[:min(len(text), most)])
 }
 
 func isBatch(req *http.Request) bool {
@@ -393,8 +392,13 @@ func errorText(body []byte) string {
 	} else {
 		_ = json.Unmarshal(answer.Error, &text)
 	}
+	return text
+}
+
+// short is an answer's text without secrets, and not too long.
+func (t *transport) short(text string) string {
 	const most = 300
-	if len(text) > most {
+	if text = t.secrets.Hide(text); len(text) > most {
 		text = text[:most] + "…"
 	}
 	return text
@@ -406,28 +410,6 @@ func redactURL(u *url.URL) string {
 		text += "/…"
 	}
 	return text
-}
-
-func secretsOf(u *url.URL) (secrets []string) {
-	add := func(s string) {
-		if len(s) >= 6 { // shorter ones are ordinary words such as "rpc"
-			secrets = append(secrets, s)
-		}
-	}
-	for part := range strings.SplitSeq(u.Path, "/") {
-		add(part)
-	}
-	for _, values := range u.Query() {
-		for _, v := range values {
-			add(v)
-		}
-	}
-	if u.User != nil {
-		add(u.User.Username())
-		password, _ := u.User.Password()
-		add(password)
-	}
-	return secrets
 }
 
 func isLoopback(host string) bool {

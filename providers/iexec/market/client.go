@@ -45,13 +45,14 @@ type Authenticator interface {
 
 // Client is a client of one market for one chain. It is safe for concurrent use.
 type Client struct {
-	base   string
-	host   string // for messages
-	domain poco.Domain
-	http   *http.Client
-	opts   Options
-	limit  limit
-	sent   atomic.Int64
+	base    string
+	host    string // for messages
+	secrets trace.Secrets
+	domain  poco.Domain
+	http    *http.Client
+	opts    Options
+	limit   limit
+	sent    atomic.Int64
 
 	mu    sync.Mutex
 	lanes map[common.Address]*lane
@@ -73,7 +74,7 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 		opts.RetryFor = 30 * time.Second
 	}
 	c := &Client{
-		base: strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), host: u.Host,
+		base: strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), host: u.Host, secrets: trace.SecretsOf(u),
 		domain: domain, http: opts.HTTPClient, opts: opts, lanes: map[common.Address]*lane{},
 	}
 	if u.User != nil {
@@ -83,10 +84,13 @@ func New(rawURL string, domain poco.Domain, opts Options) (*Client, error) {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = parallel
 		t.IdleConnTimeout = 4 * time.Second // the market closes idle connections after 5 s
-		c.http = &http.Client{Transport: trace.Transport(t, "market", false)}
+		c.http = &http.Client{Transport: trace.Transport(t, "market", c.secrets), CheckRedirect: stay}
 	}
 	return c, nil
 }
+
+// stay has a redirection be the answer: another host would get the key in the URL, which the Referer header repeats.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Requests is how many HTTP requests were made so far.
 func (c *Client) Requests() int { return int(c.sent.Load()) }
@@ -226,11 +230,11 @@ func (c *Client) exchange(ctx context.Context, op, method, rawURL string, body [
 	}
 	switch err := jsonv2.Unmarshal(body, &head); {
 	case err != nil || head.OK == nil:
-		e.notJSON, e.Text = true, excerpt(body)
+		e.notJSON, e.Text = true, excerpt([]byte(c.secrets.Hide(string(body[:min(len(body), 1<<12)]))))
 		e.cut = len(body) == 0 || errors.Is(err, io.ErrUnexpectedEOF)
 		return nil, e
 	case resp.StatusCode != http.StatusOK || !*head.OK:
-		e.Text = head.Error
+		e.Text = c.secrets.Hide(head.Error)
 		return nil, e
 	}
 	return body, nil

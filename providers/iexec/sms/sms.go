@@ -68,7 +68,7 @@ func New(rawURL string, opts Options) (*Client, error) {
 	}
 	return &Client{
 		base: strings.TrimRight(u.String(), "/"), host: u.Host, opts: opts,
-		http: &http.Client{Transport: trace.Transport(opts.Transport, "sms", false), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http: &http.Client{Transport: trace.Transport(opts.Transport, "sms", trace.SecretsOf(u)), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/iexecform/iexecform/providers/oci"
 )
 
 // fetcher gets the files of a source.
@@ -78,6 +80,9 @@ func (g git) fetch(ctx context.Context, s source, pinned, dir string) (string, e
 	return resolved, unpack(f, dir)
 }
 
+// userinfo is what git's own configuration may have put into the URLs that it complains of.
+var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
+
 // run runs git without the configuration of any repository, and without questions.
 func (git) run(ctx context.Context, dir string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
@@ -90,7 +95,7 @@ func (git) run(ctx context.Context, dir string, args ...string) ([]byte, error) 
 		if text == "" {
 			text = err.Error()
 		}
-		return nil, fmt.Errorf("git %s: %s", args[0], strings.ReplaceAll(text, "\n", "; "))
+		return nil, fmt.Errorf("git %s: %s", args[0], userinfo.ReplaceAllString(strings.ReplaceAll(text, "\n", "; "), "://…@"))
 	}
 	return stdout.Bytes(), nil
 }
@@ -114,7 +119,7 @@ func (r artifacts) fetch(ctx context.Context, s source, pinned, dir string) (str
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", text, err)
 	}
-	found, err := remote.Get(reference, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	found, err := remote.Get(reference, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(oci.Transport()))
 	if err != nil {
 		return "", fmt.Errorf("fetch %s: %w", text, err)
 	}

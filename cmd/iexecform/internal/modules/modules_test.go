@@ -4,12 +4,18 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -62,6 +68,125 @@ func TestUnpackStaysInside(t *testing.T) {
 	}
 	if info, err := os.Lstat(filepath.Join(dir, "link")); err != nil || !info.IsDir() {
 		t.Error(info, err)
+	}
+}
+
+// What isn't a plain file isn't unpacked, whatever it is called: nothing can be written through it.
+func TestUnpackTakesPlainFilesOnly(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.WriteFile(outside, []byte("as it was"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range []tar.Header{
+		{Name: "x", Typeflag: tar.TypeSymlink, Linkname: outside}, {Name: "x", Typeflag: tar.TypeLink, Linkname: outside},
+		{Name: "x", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, {Name: "x", Typeflag: tar.TypeBlock}, {Name: "x", Typeflag: tar.TypeFifo},
+		{Name: "x", Typeflag: tar.TypeSymlink, Linkname: "../../.."},
+	} {
+		dir := t.TempDir()
+		if err := unpack(bytes.NewReader(archive(t, h, tar.Header{Name: "y"})), dir); err != nil {
+			t.Errorf("%c: %v", h.Typeflag, err)
+		}
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != "y" {
+			t.Errorf("%c: %v, %v", h.Typeflag, entries, err)
+		}
+	}
+	for name, headers := range map[string][]tar.Header{
+		"the same file twice": {{Name: "a"}, {Name: "./a"}}, "a file as a directory": {{Name: "a"}, {Name: "a/b"}},
+	} {
+		if err := unpack(bytes.NewReader(archive(t, headers...)), t.TempDir()); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if b, err := os.ReadFile(outside); err != nil || string(b) != "as it was" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+// A small download that becomes large, or makes endless directories, is refused.
+func TestUnpackRefusesBombs(t *testing.T) {
+	var bomb bytes.Buffer
+	w := gzip.NewWriter(&bomb)
+	if _, err := w.Write(archive(t, tar.Header{Name: "big", Size: maxBytes})); err != nil {
+		t.Fatal(err)
+	}
+	zeros := make([]byte, 1<<20)
+	for range 3 * maxBytes >> 20 {
+		if _, err := w.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = w.Close()
+	r, err := gzip.NewReader(&bomb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deep []tar.Header
+	for i := range 100 {
+		deep = append(deep, tar.Header{Name: strconv.Itoa(i) + strings.Repeat("/d", 400) + "/f"})
+	}
+	for name, c := range map[string]struct {
+		r    io.Reader
+		want string
+	}{
+		"zeros":       {r, "larger than"},
+		"a long name": {bytes.NewReader(archive(t, tar.Header{Name: strings.Repeat("d/", 10_000) + "f"})), "too long"},
+		"deep":        {bytes.NewReader(archive(t, deep...)), "too deep"},
+	} {
+		if err := unpack(c.r, t.TempDir()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCredentialsStayWithTheRegistry: those of docker login aren't sent to where a registry keeps its blobs.
+func TestCredentialsStayWithTheRegistry(t *testing.T) {
+	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	var given []string
+	blobs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given = append(given, r.Header.Get("Authorization"))
+		images.ServeHTTP(w, r)
+	}))
+	defer blobs.Close()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != "s3cret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="r"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+			http.Redirect(w, r, blobs.URL+r.URL.Path, http.StatusTemporaryRedirect)
+			return
+		}
+		images.ServeHTTP(w, r)
+	}))
+	defer front.Close()
+	host := strings.TrimPrefix(front.URL, "http://")
+	dir := t.TempDir()
+	config := fmt.Sprintf(`{"auths":{%q:{"auth":"dTpzM2NyZXQ="}}}`, host) // u:s3cret
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", dir)
+	var layer bytes.Buffer
+	w := gzip.NewWriter(&layer)
+	_, _ = w.Write(archive(t, tar.Header{Name: "main.hcl"}))
+	_ = w.Close()
+	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), static.NewLayer(layer.Bytes(), types.OCILayer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(host + "/m:1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, image, remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Install(t.Context(), t.TempDir(), Options{}).Package("oci://"+host+"/m:1.0", ""); err != nil {
+		t.Fatal(err)
+	}
+	if len(given) == 0 || strings.Join(given, "") != "" {
+		t.Errorf("the other server was given %q", given)
 	}
 }
 
@@ -185,10 +310,13 @@ func TestParse(t *testing.T) {
 	}
 	for _, text := range []string{
 		"hashicorp/x/y", "git::https://example.com/a.git", "git::--upload-pack=x?ref=a", "git::ext::sh -c x?ref=v1", "git::https://h/a?depth=1", "git::https://h/a?ref=-x",
-		"git::https://h/a?ref=a..b", "git::https://h/a//../..?ref=v1", "oci://h/a", "oci://h/a://x", "https://h/a.zip", "/abs",
+		"git::https://h/a?ref=a..b", "git::https://user:s3cret@h/a?ref=v1", "git::https://token@h/a?ref=v1", "git::ssh://git:s3cret@h/a?ref=v1", "git::https://s3cret\x7f@h/a?ref=v1",
+		"git::http://h/a?ref=v1", "git::git://h/a?ref=v1", "git::http://10.0.0.1/a?ref=v1", "git::https://h/a//../..?ref=v1", "oci://h/a", "oci://h/a://x", "https://h/a.zip", "/abs",
 	} {
 		if s, err := parse(text, ""); err == nil {
 			t.Errorf("%s: %+v", text, s)
+		} else if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s is shown: %v", text, err)
 		}
 	}
 }

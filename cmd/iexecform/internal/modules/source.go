@@ -8,7 +8,10 @@ package modules
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -46,6 +49,9 @@ func parse(text, version string) (source, error) {
 		if !strings.Contains(s.address, "://") || strings.HasPrefix(s.address, "-") {
 			return s, fmt.Errorf("%s is not a git source. The forms are %s", text, forms)
 		}
+		if err := checkURL(s.address); err != nil {
+			return s, err
+		}
 	case strings.HasPrefix(text, ociScheme):
 		s.fetcher = artifacts{}
 		s.address, s.subdir = cutSubdir(text)
@@ -75,6 +81,24 @@ func parse(text, version string) (source, error) {
 	}
 	s.key = s.fetcher.name(s)
 	return s, nil
+}
+
+// checkURL refuses the URL of a repository that has a secret in it, or is neither encrypted nor authenticated.
+func checkURL(address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return errors.New("the source is not a URL") // it is not told: there may be a password in it
+	}
+	_, password := u.User.Password()
+	ip := net.ParseIP(u.Hostname())
+	switch {
+	case password, u.User != nil && u.Scheme != "ssh":
+		return fmt.Errorf("the source at %s has a user or a password in its URL, which would be in the lock file and in logs. "+
+			"Leave it out: git asks its credential helper", u.Host)
+	case (u.Scheme == "http" || u.Scheme == "git") && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()):
+		return fmt.Errorf("%s:// is neither encrypted nor authenticated: anybody on the way to %s could put in a module of theirs. Use https:// or ssh://", u.Scheme, u.Host)
+	}
+	return nil
 }
 
 const ociScheme = "oci://"

@@ -7,13 +7,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Limits of one archive.
 const (
-	maxFiles = 10_000
-	maxBytes = 64 << 20
+	maxFiles       = 10_000
+	maxDirectories = 2 * maxFiles // that files are in, counted anew for each
+	maxName        = 1024
+	maxBytes       = 64 << 20
 )
+
+var errLarge = fmt.Errorf("the archive is larger than %d MB", maxBytes>>20)
 
 // unpack writes the files of a tar archive under a directory. Links and other special files are left out; names that lead
 // out of the directory are an error. SIDE EFFECTS: files in dir.
@@ -26,14 +31,17 @@ func unpack(r io.Reader, dir string) error {
 	limited := &io.LimitedReader{R: r, N: 2 * maxBytes} // headers and padding count
 	archive := tar.NewReader(limited)
 	left := int64(maxBytes)
-	for files := 0; ; {
+	for files, directories := 0, 0; ; {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			_, err = io.Copy(io.Discard, limited) // its end shows whether the whole is what it should be
+			_, err = io.Copy(io.Discard, limited) // its end shows whether the whole is what its digest says
+			if err == nil && limited.N <= 0 {
+				err = errLarge
+			}
 			return err
 		}
 		if limited.N <= 0 {
-			return fmt.Errorf("the archive is larger than %d MB", maxBytes>>20)
+			return errLarge
 		}
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
@@ -48,8 +56,11 @@ func unpack(r io.Reader, dir string) error {
 		if files++; files > maxFiles {
 			return fmt.Errorf("the archive has more than %d files", maxFiles)
 		}
+		if directories += strings.Count(name, string(filepath.Separator)); len(name) > maxName || directories > maxDirectories {
+			return fmt.Errorf("the names in the archive are too long, or its directories too deep: at most %d bytes, and %d directories", maxName, maxDirectories)
+		}
 		if left -= h.Size; left < 0 {
-			return fmt.Errorf("the archive is larger than %d MB", maxBytes>>20)
+			return errLarge
 		}
 		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
