@@ -204,14 +204,32 @@ func BenchmarkOffline(b *testing.B) {
 		"version": {"version"}, "validate": {"validate"}, "show": {"show"}, "show-plan": {"show", "saved"},
 		"show-plan-json": {"show", "--json", "saved"}, "show-plan-html": {"show", "--html", "saved"}, "console": {"console"},
 	} {
-		b.Run(name, func(b *testing.B) {
-			var all []cost
-			for b.Loop() {
-				all = append(all, measure(b, dir, "iexecform", command...))
-			}
-			median(all).report(b, name)
-		})
+		b.Run(name, func(b *testing.B) { benchCommand(b, dir, name, command...) })
 	}
+}
+
+func benchCommand(b *testing.B, dir, name string, command ...string) {
+	b.Helper()
+	var all []cost
+	for b.Loop() {
+		all = append(all, measure(b, dir, "iexecform", command...))
+	}
+	median(all).report(b, name)
+}
+
+// BenchmarkValidate is validate of 2,000 resources that are written one by one.
+func BenchmarkValidate(b *testing.B) {
+	var text strings.Builder
+	text.WriteString("provider \"iexec\" {\n  chain = \"localnet\"\n}\n")
+	for i := range 1000 {
+		fmt.Fprintf(&text, "resource \"iexec_app\" \"a%[1]d\" {\n  name      = \"a%[1]d\"\n  multiaddr = \"docker.io/user/app:%[1]d\"\n}\n"+
+			"resource \"iexec_apporder\" \"o%[1]d\" {\n  app      = iexec_app.a%[1]d.address\n  appprice = %[1]d\n  volume   = 10\n}\n", i)
+	}
+	dir := b.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(text.String()), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	benchCommand(b, dir, "validate", "validate")
 }
 
 // writeFloor writes the calls that the floor makes: target and data, a line each.
