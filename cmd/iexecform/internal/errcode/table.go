@@ -60,8 +60,8 @@ var table = []Code{
 	{ID: "IXF1103", Meaning: "Something is there twice.", Summaries: []string{
 		"Attribute redefined", "Duplicate argument", "Duplicate attribute definition", "Duplicate declaration", "Duplicate object attribute"}},
 	{ID: "IXF1104", Meaning: "A name, or a label, can't be one.", Summaries: []string{"Extraneous label for *", "Invalid name"}},
-	{ID: "IXF1105", Meaning: "There is no such provider, or type of resource or data source.", Summaries: []string{
-		"Unknown data source type", "Unknown provider", "Unknown resource type"}},
+	{ID: "IXF1105", Meaning: "There is no such provider, type of resource or data source, backend or encryption.", Summaries: []string{
+		"Unknown *", "Unknown data source type", "Unknown provider", "Unknown resource type"}},
 	{ID: "IXF1106", Meaning: "The provider sets this attribute, so the configuration can't.", Summaries: []string{"Computed attribute set"}},
 	{ID: "IXF1107", Meaning: "`count` and `for_each` exclude each other.", Summaries: []string{"Invalid combination of count and for_each"}},
 	{ID: "IXF1108", Meaning: "A `dynamic` block is not well formed.", Summaries: []string{
@@ -70,6 +70,7 @@ var table = []Code{
 	{ID: "IXF1109", Meaning: "A type can't be read, or a default in it doesn't fit.", Summaries: []string{
 		"Invalid default value for optional attribute", "Invalid type specification"}},
 	{ID: "IXF1110", Meaning: "`provider` doesn't name a provider configuration of the type.", Summaries: []string{"Invalid provider"}},
+	{ID: "IXF1111", Meaning: "A secret is written down in the configuration, which is shared.", Summaries: []string{"Secret in the configuration"}},
 
 	{ID: "IXF1201", Meaning: "A reference is not well formed here.", Summaries: []string{"Invalid reference"}},
 	{ID: "IXF1202", Meaning: "What is referred to isn't declared.", Summaries: []string{
