@@ -663,6 +663,9 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	byAddress := func(x, y Change) int { return x.Addr.Compare(y.Addr) }
 	slices.SortFunc(p.Changes, byAddress)
 	slices.SortFunc(p.Reads, byAddress)
+	if b.Mode == Normal {
+		b.tellRenames()
+	}
 	slices.SortStableFunc(p.Notices, func(x, y Notice) int { return x.Addr.Compare(y.Addr) })
 	slices.SortFunc(p.Providers, func(x, y Provider) int { return compareText(x.Addr.String(), y.Addr.String()) })
 	b.orderActions()

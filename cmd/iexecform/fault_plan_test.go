@@ -25,7 +25,7 @@ import (
 )
 
 // planFaults are the scenarios of prices, signers and owners that change, of machines, and of plans that no longer fit, B-43 to
-// B-55.
+// B-56.
 func planFaults() []scenario {
 	return []scenario{
 		{number: 43, title: "a price is lowered and then raised quickly", run: downAndUp},
@@ -39,6 +39,7 @@ func planFaults() []scenario {
 		{number: 53, title: "a plan file was changed, or belongs to another commit", run: foreignPlan},
 		{number: 54, title: "two plans are applied one after the other", run: secondPlan},
 		{number: 55, title: "one of ten deployments fails", run: oneOfTen},
+		{number: 56, title: "resources get other names, without a moved block", run: renamed},
 	}
 }
 
@@ -414,4 +415,33 @@ resource "iexec_apporder" "o" {
 	w.changes().tells("!iexec_app.a[6] will", "iexec_app.a[7] will be created")
 	w.apply()
 	w.check(10)
+}
+
+func renamed(t *testing.T, g *ground) {
+	w := g.world(t)
+	w.write(anApp + anOrder)
+	w.apply()
+	row := w.onlyRow()
+	names := strings.NewReplacer(`"iexec_app" "a"`, `"iexec_app" "b"`, "iexec_app.a.", "iexec_app.b.", `"iexec_apporder" "o"`, `"iexec_apporder" "p"`)
+	config := names.Replace(anApp + anOrder)
+	w.write(config)
+	w.changes().tells(
+		"iexec_app.b has the same arguments as iexec_app.a, which is no longer in the configuration", "moved { from = iexec_app.a, to = iexec_app.b }",
+		"moved { from = iexec_apporder.o, to = iexec_apporder.p }")
+	w.write(config + `
+moved {
+  from = iexec_app.a
+  to   = iexec_app.b
+}
+moved {
+  from = iexec_apporder.o
+  to   = iexec_apporder.p
+}
+`)
+	w.apply()
+	if w.onlyRow() != row {
+		t.Error("the order is another one")
+	}
+	w.different = true // the order keeps the salt that its first name gave it
+	w.check(1)
 }
