@@ -87,7 +87,7 @@ func (c *Config) Outline() []byte {
 	out := outline{Providers: map[string]outlinedProvider{}, Root: o.module(c.module)}
 	for _, n := range c.providers {
 		p := outlinedProvider{Name: n.provider.Name, Alias: n.provider.Alias, Expressions: o.body(n.body)}
-		p.ForEach = o.expression(n.forEach, false)
+		p.ForEach = o.expression(n.forEach, len(n.body.secrets()) > 0) // each.value may be in one
 		out.Providers[n.provider.String()] = p
 	}
 	var b bytes.Buffer
@@ -137,22 +137,25 @@ func (o outliner) resource(n *node) outlinedResource {
 	if n.body != nil {
 		out.SchemaVersion = n.body.table.Version
 	}
-	out.Count, out.ForEach = o.expression(n.count, false), o.expression(n.forEach, false)
+	out.Count, out.ForEach = o.expression(n.count, false), o.expression(n.forEach, len(n.body.secrets()) > 0)
 	return out
 }
 
 func (o outliner) call(n *node) outlinedCall {
 	out := outlinedCall{Source: n.call.source, Expressions: outlinedExpressions{}, DependsOn: references(n.dependsOn...)}
-	out.Count, out.ForEach = o.expression(n.count, false), o.expression(n.forEach, false)
+	secret := false // of any argument
 	if m := n.call.module; m != nil {
 		for name, v := range m.variables {
 			if v.expr != nil {
-				out.Expressions[name] = o.expression(v.expr, v.variable.secret() || o.secret[v])
+				hidden := v.variable.secret() || o.secret[v]
+				secret = secret || hidden
+				out.Expressions[name] = o.expression(v.expr, hidden)
 			}
 		}
 		inner := o.module(m)
 		out.Module = &inner
 	}
+	out.Count, out.ForEach = o.expression(n.count, false), o.expression(n.forEach, secret)
 	return out
 }
 

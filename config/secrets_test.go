@@ -150,6 +150,11 @@ resource "iexec_app" "each" {
   name     = each.key
   key      = each.value
 }
+resource "iexec_app" "literal" {
+  for_each = { x = "f" }
+  name     = each.key
+  key      = each.value
+}
 provider "iexec" {
   wallet {
     password = var.password
@@ -170,7 +175,7 @@ resource "iexec_app" "a" {
 		}
 	}
 	outline := string(c.Outline())
-	for _, secret := range []string{`"b"`, `"c"`, `"d"`, `"e"`} {
+	for _, secret := range []string{`"b"`, `"c"`, `"d"`, `"e"`, `"f"`} {
 		if strings.Contains(outline, secret) {
 			t.Errorf("the outline has %s: %s", secret, outline)
 		}
