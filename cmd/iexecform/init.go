@@ -28,6 +28,7 @@ func (a *app) initCommand() *cobra.Command {
 		Long: "Where there is no .hcl file it writes main.hcl with one app and one order. It makes sure that .gitignore keeps the\n" +
 			"journal, the lock and the backups of the state out of git. It never changes an .hcl file, so it may be run at any time.\n" +
 			"Modules that are not local it fetches into " + modules.Dir + ", as " + modules.LockFile + " says, or writes that file.\n" +
+			"With --images it locks the digests of images there, too, so that a tag that somebody moves is no change of a plan.\n" +
 			"A backend block it makes ready, and writes down in " + dataDir + " that it did; what the block lacks comes from\n" +
 			"--backend-config or from the environment. Other commands need init only after such modules or that block changed.",
 		Args: arguments(cobra.NoArgs),
