@@ -168,7 +168,7 @@ func TestCount(t *testing.T) {
 
 // FuzzDecode changes plans under a digest that fits: what can be decoded can be printed and encoded again, to the same.
 func FuzzDecode(f *testing.F) {
-	for _, path := range []string{"create", "replace", "outputs", "data-unused", "pending", "target"} {
+	for _, path := range []string{"create", "replace", "outputs", "data-unused", "data-after", "check", "pending", "target"} {
 		document := encode(f, run(f, filepath.Join("testdata", path+".txtar")).plan)
 		var file struct{ Plan json.RawMessage }
 		if err := json.Unmarshal(document, &file); err != nil {
@@ -178,6 +178,9 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`null`))
+	f.Add([]byte(`{"types":{"a_b":"string"},"changes":[{"addr":"a_b.c","kind":"create","after":{"value":"x"}}]}`))
+	f.Add([]byte(`{"outputs":[{"name":"o","after":{"type":["list","string"],"value":["a"],"unknown":[[{}],[0],["x",1]]}}]}`))
+	f.Add([]byte(`{"outputs":[{"name":"o","after":{"type":"number","value":1e999999999}}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		defer bounds.Watch()()
 		document, ok := plan.Sealed(body)
