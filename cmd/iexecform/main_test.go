@@ -26,6 +26,7 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest/officialcli"
 	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/local"
+	"github.com/iexecform/iexecform/state/s3/s3test"
 )
 
 // endQuickly keeps the race detector, which by default sleeps for a second at the end of a process, from doing so.
@@ -53,6 +54,7 @@ func released() {
 //	lock, unlock      hold the lock of the state in the current directory, as another user's apply; let it go
 //	age NAME          make a key pair: sets NAME (capitals) to the recipient and NAME_KEY to the identity, which is in name.key too
 //	postgres          start PostgreSQL (one for all scripts) and make a database: sets PGHOST, PGUSER, PGDATABASE and CONN
+//	s3                start an S3 server (one for all scripts) and make a bucket: sets S3_URL, BUCKET and the credentials
 //	between NAME URL PATTERN ANSWER   set NAME to the URL of a node that answers some calls otherwise than the one at URL
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
@@ -94,6 +96,7 @@ func TestScripts(t *testing.T) {
 			"unlock":   unlock,
 			"age":      ageKeys,
 			"postgres": postgres(t),
+			"s3":       bucket(t),
 			"freeport": freePort,
 			"between":  between,
 			"serve":    serve,
@@ -151,6 +154,9 @@ func have(condition string) (bool, error) {
 		return false, fmt.Errorf("unknown condition %q", condition)
 	}
 	_, err := exec.LookPath(program)
+	if program == "versitygw" {
+		_, err = s3test.Build()
+	}
 	if err != nil && os.Getenv("CI") != "" {
 		return false, err
 	}

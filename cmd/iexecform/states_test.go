@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/iexecform/iexecform/state/pg/pgtest"
+	"github.com/iexecform/iexecform/state/s3/s3test"
 )
 
 // ageKeys is the script command age.
@@ -34,5 +35,17 @@ func postgres(t *testing.T) func(*testscript.TestScript, bool, []string) {
 		ts.Setenv("PGUSER", c.User)
 		ts.Setenv("PGDATABASE", c.Database)
 		ts.Setenv("CONN", "conn_str="+conn)
+	}
+}
+
+// bucket is the script command s3.
+func bucket(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	server := sync.OnceValue(func() *s3test.Server { return s3test.Start(t) })
+	return func(ts *testscript.TestScript, _ bool, _ []string) {
+		ts.Setenv("S3_URL", server().URL)
+		ts.Setenv("BUCKET", server().Bucket(t))
+		for name, value := range s3test.Environment() {
+			ts.Setenv(name, value)
+		}
 	}
 }

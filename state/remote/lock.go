@@ -17,6 +17,7 @@ type held struct {
 	stop  context.CancelFunc
 	ended chan struct{} // closed when nothing renews it any more
 
+	asking  sync.Mutex // one renewal at a time
 	mu      sync.Mutex
 	renewed time.Time // when the last renewal that came through was asked for
 	lost    error     // a *state.LostLockError; nil while it is held
@@ -57,6 +58,8 @@ func (h *held) beat(ctx context.Context) {
 
 // renew gives a sign of life. It returns an error when the lock is lost.
 func (h *held) renew(ctx context.Context) error {
+	h.asking.Lock()
+	defer h.asking.Unlock()
 	asked := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, h.ttl/2)
 	defer cancel()

@@ -147,7 +147,11 @@ func (c *child) ended(t *testing.T) (last int) {
 // gets. outlives tells that the lock ends some time after its holder instead of at once, which then should be less than a
 // second.
 func Processes(t *testing.T, place string, open func() state.Store, outlives bool) {
-	t.Run("killed", func(t *testing.T) { killed(t, place, open()) })
+	rounds := 12
+	if outlives { // each takes as long as a lock
+		rounds = 4
+	}
+	t.Run("killed", func(t *testing.T) { killed(t, place, open(), rounds) })
 	t.Run("the lock names its holder, and ends after it", func(t *testing.T) { killedHolder(t, place, open()) })
 	if outlives {
 		t.Run("stopped", func(t *testing.T) { stopped(t, place, open()) })
@@ -156,8 +160,8 @@ func Processes(t *testing.T, place string, open func() state.Store, outlives boo
 
 // killed: a process that is killed anywhere leaves a state that can be read, holds everything acknowledged and at most the
 // one step that was under way, and isn't locked for longer than it must.
-func killed(t *testing.T, place string, store state.Store) {
-	for round := range 12 {
+func killed(t *testing.T, place string, store state.Store, rounds int) {
+	for round := range rounds {
 		c := startChild(t, place)
 		atLeast := 0
 		for range 1 + rand.IntN(12) { // then at a random point of what follows

@@ -33,6 +33,7 @@ func kinds() map[string]kind {
 	return map[string]kind{
 		"local": {table: localTable(), open: openLocal},
 		"pg":    {table: pgTable(), open: openPG, foreign: "PG_"},
+		"s3":    {table: s3Table(), open: openS3},
 	}
 }
 
