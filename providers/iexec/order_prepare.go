@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
 
@@ -136,7 +137,22 @@ func (p *orderPlan) checkSigner(ctx context.Context, wallet common.Address) erro
 	} else if contract {
 		advice = fmt.Sprintf("that owner is a contract, such as a Safe, which can presign orders on chain (the hub's %s with operation SIGN), but the market doesn't take orders of contracts", p.kind.ManageMethod())
 	}
+	if dead := p.deadOrders(a); dead != "" {
+		return fmt.Errorf("wallet %s is no longer the owner of %s %s, which belongs to %s now, so that %s can be neither used nor closed while it does: get the %s back, %s, or take the order out of the configuration",
+			wallet, e.Noun, a, owner, dead, e.Noun, advice)
+	}
 	return fmt.Errorf("%s %s belongs to %s, and only its owner's orders are valid, but the wallet is %s: %s", e.Noun, a, owner, wallet, advice)
+}
+
+// deadOrders names the orders of an entry that somebody else owns by now; "" if there are none.
+func (p *orderPlan) deadOrders(entry common.Address) string {
+	var hashes []string
+	for _, s := range p.known {
+		if !s.over() && s.body[p.kind.Resource] == entry.Hex() {
+			hashes = append(hashes, "order "+s.hash.Hex())
+		}
+	}
+	return strings.Join(hashes, ", ")
 }
 
 // checkWithdrawable tells why the wallet could not withdraw orders. What an owner signed the next owner can withdraw; a
