@@ -12,7 +12,8 @@ import (
 //   - an object's actions follow each other as its provider says;
 //   - an action that isn't early waits for all actions of the objects that its object depends on, through objects
 //     without actions too, and of those that provide what it requires;
-//   - what goes, goes after the objects that depended on it: those that go too, and those that change;
+//   - what goes, goes after the objects that depended on it, those that go too, and those that change, and after those that
+//     provide what it requires;
 //   - a late action waits for the same;
 //   - no action of an object is early while a precondition of it can't be told;
 //   - an object that only the state changes for gets one action of the engine's;
@@ -160,7 +161,7 @@ func (c *proposal) dependedOn() []addr.Instance {
 func (o *ordering) needs(c *proposal) []addr.Instance {
 	switch {
 	case c.removed:
-		return o.leavers[c.addr]
+		return slices.Concat(o.leavers[c.addr], c.requires)
 	case !c.isLate():
 		return c.waitsFor()
 	}
@@ -182,7 +183,7 @@ func (o *ordering) reaches(from, to addr.Instance, seen map[addr.Instance]bool) 
 	seen[from] = true
 	next := c.waitsFor()
 	if c.removed {
-		next = o.leavers[from]
+		next = slices.Concat(o.leavers[from], c.requires)
 	}
 	return slices.ContainsFunc(next, func(n addr.Instance) bool { return o.reaches(n, to, seen) })
 }
@@ -203,7 +204,7 @@ func (o *ordering) place(c *proposal) {
 	}
 	var wait []int
 	if c.removed {
-		wait = o.before[i]
+		wait = slices.Concat(o.before[i], o.endsOf(c.requires))
 	} else {
 		wait = o.endsOf(c.waitsFor())
 	}

@@ -17,14 +17,16 @@ func (b *builder) require() (diags hcl.Diagnostics) {
 			provided[key] = append(provided[key], c.addr)
 		}
 	}
-	if len(provided) == 0 {
-		return nil
-	}
+	required := false
 	for _, c := range b.order {
 		for _, key := range c.Requires {
 			c.requires = append(c.requires, provided[key]...)
 		}
+		required = required || len(c.requires) > 0
 		slices.SortFunc(c.requires, addr.Instance.Compare)
+	}
+	if !required {
+		return nil
 	}
 	const visiting, placed = 1, 2
 	reached := make(map[*proposal]int, len(b.order))

@@ -362,6 +362,7 @@ func (p *entryPlan) deploy(ctx context.Context, c *client, registry common.Addre
 		Payload: marshal(deployPayload{Kind: p.kind.Noun, Address: p.address, Owner: p.owner, Fields: fields, Registry: registry, Data: data}),
 		Cost:    c.cost(ctx, gas),
 	})
+	r.Provides = []string{c.entryKey(p.address)}
 	p.changePolicies(ctx, c, unset, p.owner, []int{len(r.Actions) - 1})
 }
 

@@ -14,15 +14,18 @@ import (
 
 // orderPayload is the payload of the actions on one order.
 type orderPayload struct {
-	Kind       string         `json:"kind"`
-	Hash       common.Hash    `json:"order_hash"`
-	Order      poco.Order     `json:"order"`
-	Sign       string         `json:"sign,omitempty"` // absent: signed by an earlier action of the plan
-	Generation int64          `json:"generation,omitempty"`
-	Consumed   string         `json:"consumed,omitempty"`
-	Exact      bool           `json:"exact,omitempty"` // close: another order is made from what was sold, so it must be as planned
-	To         common.Address `json:"to,omitzero"`
-	Data       hexutil.Bytes  `json:"data,omitempty"` // close: call data of the transaction
+	Kind       string      `json:"kind"`
+	Hash       common.Hash `json:"order_hash"`
+	Order      poco.Order  `json:"order"`
+	Sign       string      `json:"sign,omitempty"` // absent: signed by an earlier action of the plan
+	Generation int64       `json:"generation,omitempty"`
+	Consumed   string      `json:"consumed,omitempty"`
+	Exact      bool        `json:"exact,omitempty"` // close: another order is made from what was sold, so it must be as planned
+	// Replenished is the object's, which is remembered with the signature: without it the next plan would take the order for
+	// more than is wanted.
+	Replenished json.Number    `json:"replenished,omitempty"`
+	To          common.Address `json:"to,omitzero"`
+	Data        hexutil.Bytes  `json:"data,omitempty"` // close: call data of the transaction
 }
 
 // orderAction reads the payload of an action and checks that the hash is that of the order.
@@ -75,9 +78,13 @@ func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMe
 	c.signed[p.Hash] = text
 	c.mu.Unlock()
 	tellOrder(req, "order_signed", p)
-	return marshal(map[string]any{"sign": text, "orders": map[string]any{p.Hash.Hex(): map[string]any{
+	patch := map[string]any{"sign": text, "orders": map[string]any{p.Hash.Hex(): map[string]any{
 		"order": p.Order, "sign": text, "status": statusSigned, "consumed": json.Number(orZero(p.Consumed)), "generation": p.Generation,
-	}}}), nil
+	}}}
+	if p.Replenished != "" {
+		patch["replenished"] = p.Replenished
+	}
+	return marshal(patch), nil
 }
 
 // tellOrder reports progress to machines; people are told that the action is done.

@@ -3,6 +3,7 @@ package iexec
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -138,10 +139,8 @@ func (p *orderPlan) decide() {
 	d.keep = keep
 	need := new(big.Int).Add(p.d.num0("volume"), p.extra)
 	need.Sub(need, p.settled)
-	remaining := new(big.Int)
 	for _, s := range keep {
 		need.Sub(need, s.volume())
-		remaining.Add(remaining, s.remaining())
 	}
 	for _, s := range old {
 		need.Sub(need, s.consumed)
@@ -167,11 +166,7 @@ func (p *orderPlan) decide() {
 	if need.Sign() < 0 { // less is wanted: close enough, and offer the rest again
 		need = p.shrink(d, need)
 	}
-	if below := p.d.num("replenish_below"); below != nil && need.Sign() == 0 && remaining.Cmp(below) < 0 {
-		need.Set(p.d.num0("volume"))
-		p.extra = new(big.Int).Add(p.extra, need)
-		p.notice(providers.Info, "replenish_below", "%s remain, fewer than %s: %s more are offered", remaining, below, need)
-	}
+	p.replenish(d, need)
 	if need.Sign() > 0 {
 		body := poco.Order{"volume": need.String()}
 		for name, text := range p.terms {
@@ -182,12 +177,38 @@ func (p *orderPlan) decide() {
 	p.chosen = d
 }
 
+// replenish adds to what is to be offered so many times the volume that no fewer than replenish_below remain. A negative need
+// means that more was sold than is wanted: that counts as replenished too.
+func (p *orderPlan) replenish(d *decision, need *big.Int) {
+	below, volume := p.d.num("replenish_below"), p.d.num0("volume")
+	left := new(big.Int)
+	if need.Sign() > 0 {
+		left.Set(need)
+	}
+	for _, s := range d.keep {
+		left.Add(left, s.remaining())
+	}
+	if below == nil || left.Cmp(below) >= 0 || volume.Sign() == 0 {
+		return
+	}
+	more := new(big.Int).Sub(below, left)
+	more.Add(more, volume).Sub(more, big.NewInt(1)).Div(more, volume).Mul(more, volume) // rounded up
+	p.notice(providers.Info, "replenish_below", "%s remain, fewer than %s: %s more are offered", left, below, more)
+	p.extra = new(big.Int).Add(p.extra, more)
+	if need.Sign() < 0 {
+		p.extra.Sub(p.extra, need)
+		need.SetInt64(0)
+	}
+	need.Add(need, more)
+}
+
 // moved reports whether an order is about another entry than the one that is wanted.
 func (p *orderPlan) moved(s *signed) bool {
 	return s.body[p.kind.Resource] != p.terms[p.kind.Resource]
 }
 
-// shrink moves kept orders to be closed until the total fits, and returns what is to be offered again.
+// shrink moves kept orders to be closed until the total fits, and returns what is to be offered again; it is negative when
+// nothing is left to be closed.
 func (p *orderPlan) shrink(d *decision, need *big.Int) *big.Int {
 	slices.SortStableFunc(d.keep, func(a, b *signed) int { return a.remaining().Cmp(b.remaining()) })
 	excess := new(big.Int).Neg(need)
@@ -200,11 +221,7 @@ func (p *orderPlan) shrink(d *decision, need *big.Int) *big.Int {
 		d.withdraw = append(d.withdraw, s)
 		d.exact = true
 	}
-	rest := freed.Sub(freed, excess)
-	if rest.Sign() < 0 {
-		rest.SetInt64(0)
-	}
-	return rest
+	return freed.Sub(freed, excess)
 }
 
 // finish writes the result: the planned value and the actions.
@@ -224,7 +241,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 	waits := p.next != nil && p.c.onTrial(common.HexToAddress(p.terms["app"])) // then nothing is done before
 	closing := b.closes(d.closeFirst, nil, p.next != nil)
 	for _, i := range closing {
-		b.list[i].Early = !waits
+		b.list[i].Early = b.list[i].Early && !waits
 	}
 	offered := closing
 	gone := map[common.Hash][]int{}
@@ -241,8 +258,12 @@ func (p *orderPlan) finish(ctx context.Context) {
 		return all
 	}
 	if p.next != nil {
+		payload := p.payload(p.next)
+		if p.extra.Sign() > 0 {
+			payload.Replenished = json.Number(p.extra.String())
+		}
 		signing := b.add(providers.Action{Kind: "sign", Early: !waits, After: closing, Summary: fmt.Sprintf("sign order %s: %s", p.next.hash, p.offer(p.next.volume(), p.next.body)),
-			Payload: marshal(p.payload(p.next)), Cost: p.signing(), Expect: p.expectations(d)})
+			Payload: marshal(payload), Cost: p.signing(), Expect: p.expectations(d)})
 		before := []int{signing}
 		if p.crowded {
 			before = append(before, withdraw(before, false)...)
@@ -263,7 +284,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 	}
 	r.Actions = b.list
 	if app := p.terms["app"]; app != "" {
-		r.Requires = []string{p.c.trialKey(common.HexToAddress(app))}
+		r.Requires = append(r.Requires, p.c.trialKey(common.HexToAddress(app)))
 		if p.kind == poco.AppOrder {
 			r.Requires = append(r.Requires, p.c.secretKey(common.HexToAddress(app)))
 		}
@@ -478,6 +499,10 @@ func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
 		a := providers.Action{Kind: "close", Batch: closeBatch, Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
 			Summary: fmt.Sprintf("close order %s on chain: %s can't be %s any more", s.hash, b.p.offer(s.remaining(), s.body), b.p.taken),
 			Expect:  b.p.ownership(s)}
+		if entry := common.HexToAddress(s.body[b.p.kind.Resource]); !c.registered(entry) { // only its owner can close it
+			a.Early, a.Expect = false, nil
+			b.p.result.Requires = append(b.p.result.Requires, c.entryKey(entry))
+		}
 		if exact {
 			a.Expect = append(a.Expect, consumedPrecondition(s))
 		}

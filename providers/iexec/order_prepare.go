@@ -99,7 +99,8 @@ func (c *client) learnOwnersOfKnown(ctx context.Context, o order, reqs []provide
 	return c.learnOwners(ctx, o.kind.Entry(), entries)
 }
 
-// dead reports whether an order is of an entry that somebody else owns: then nobody can use it, and the wallet can't close it.
+// dead reports whether an order is of an entry that somebody else owns, or that nobody has deployed, nor this plan will: then
+// nobody can use it, and the wallet can't close it.
 func (p *orderPlan) dead(s *signed) bool {
 	e, entry := p.kind.Entry(), common.HexToAddress(s.body[p.kind.Resource])
 	wallet, err := p.c.address()
@@ -107,10 +108,16 @@ func (p *orderPlan) dead(s *signed) bool {
 		return false
 	}
 	owner, ok := p.c.ownerOf(e, entry)
-	return ok && owner != wallet
+	return !ok || owner != wallet
 }
 
 func (p *orderPlan) noticeDead(s *signed) {
+	entry := common.HexToAddress(s.body[p.kind.Resource])
+	if _, known := p.c.ownerOf(p.kind.Entry(), entry); !known {
+		p.notice(providers.Exposure, "", "order %s is dead while there is no %s %s, and can't be closed; if it is deployed, the order is usable: %s",
+			s.hash, p.kind.Resource, entry, p.offer(s.remaining(), s.body))
+		return
+	}
 	p.notice(providers.Exposure, "", "order %s is dead while %s %s belongs to somebody else, and can't be closed; if the wallet gets the %s back, the order is usable again: %s",
 		s.hash, p.kind.Resource, s.body[p.kind.Resource], p.kind.Resource, p.offer(s.remaining(), s.body))
 }

@@ -114,6 +114,11 @@ func (c *client) registered(entry common.Address) bool {
 	return !c.unborn[entry]
 }
 
+// entryKey is what a new entry provides, and what closing an order of it requires.
+func (c *client) entryKey(entry common.Address) string {
+	return fmt.Sprintf("iexec/%d/entry/%s", c.ID, entry.Hex())
+}
+
 // isContract tells whether an account has code, such as a Safe. It is asked once.
 func (c *client) isContract(ctx context.Context, account common.Address) (bool, error) {
 	contracts, err := c.areContracts(ctx, []common.Address{account})
