@@ -60,7 +60,7 @@ func newGround(t *testing.T) *ground {
 
 // A world is one project and one account on a network, with a fault proxy before each of its services.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	ground  *ground
 	net     *localnet.Network
 	account poco.Account
@@ -82,7 +82,7 @@ type world struct {
 }
 
 // world makes a project on the shared network.
-func (g *ground) world(t *testing.T) *world {
+func (g *ground) world(t testing.TB) *world {
 	t.Helper()
 	return g.worldOn(t, g.network())
 }
@@ -95,7 +95,7 @@ func (g *ground) anvil(t *testing.T, args ...string) (*world, *anvil.Node) {
 }
 
 // worldOn makes a project on a network.
-func (g *ground) worldOn(t *testing.T, net *localnet.Network) *world {
+func (g *ground) worldOn(t testing.TB, net *localnet.Network) *world {
 	t.Helper()
 	number := int(g.accounts.Add(1))
 	w := &world{t: t, ground: g, net: net, dir: t.TempDir(), account: nettest.NewAccount(t, net, number), client: nettest.Client(t, net), running: map[*process]bool{}}
@@ -187,7 +187,7 @@ func (w *world) begin(env []string, args ...string) *process {
 	}
 	p := &process{w: w, cmd: exec.CommandContext(w.t.Context(), filepath.Join(w.ground.bin, name), args...), args: strings.Join(args, " ")}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = w.dir, &p.out, &p.out
-	p.cmd.Env = append(os.Environ(), endQuickly, "IEXECFORM_PRIVATE_KEY="+hex.EncodeToString(crypto.FromECDSA(w.account.Key)))
+	p.cmd.Env = append(os.Environ(), endQuickly, w.key())
 	p.cmd.Env = slices.Concat(p.cmd.Env, w.env, env)
 	w.mu.Lock()
 	defer w.mu.Unlock() // until it is known, so that a request of its can kill it
@@ -196,6 +196,11 @@ func (w *world) begin(env []string, args ...string) *process {
 	}
 	w.running[p] = true
 	return p
+}
+
+// key is the variable with the account's key.
+func (w *world) key() string {
+	return "IEXECFORM_PRIVATE_KEY=" + hex.EncodeToString(crypto.FromECDSA(w.account.Key))
 }
 
 // wait waits for the end of the process.

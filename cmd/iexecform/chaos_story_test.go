@@ -1,0 +1,391 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
+
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/faultproxy"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
+	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
+	"github.com/iexecform/iexecform/providers/iexec/poco"
+)
+
+// A story is lines of text, one step each, so that a story that was found by chance can be kept and told again. A step that
+// makes no sense where it stands does nothing, so that any story can be told without any of its lines.
+//
+// What is wanted (a configuration always makes sense):
+//
+//	entry NAME CONTENT        an app (a, b), or a dataset (d), with fields of that number
+//	order NAME PRICE VOLUME   an order (o, p of app a; q of b; r of d) with default settings
+//	set NAME WHAT VALUE       price, volume, tag, restrict, revoke, on_destroy, below of an order; entry of it, of the same kind
+//	drop NAME                 without its orders, if it is an entry, the configuration would make no sense: they go with it
+//	rename NAME NAME          without a moved block; move NAME NAME: with one
+//
+// What is done about it (disturbances are below):
+//
+//	apply DISTURBANCES        plan and apply
+//	save DISTURBANCES         save a plan
+//	late DISTURBANCES         apply the plan that was saved
+//	check                     apply undisturbed, and look whether all is as it must be
+//
+// What others do:
+//
+//	buy NAME N                buy N units of what an order resource offers
+//	copy I N                  buy N units of the I-th order that anybody has ever seen
+//	unpublish NAME            take its order off the market
+//	close NAME                close its order on chain
+//	away NAME, back NAME      transfer an entry away, and back
+//	tx                        another transaction of the wallet
+//	lose state, lose journal  delete the file
+//
+// Disturbances are "SERVICE:REQUESTS:SKIP:TIMES:WHAT", "store:N:before", "store:N:after" and "store:N:torn" (die at the N-th
+// write), "par:N" (--parallelism) and "proc" (a process of its own, which is killed for real). WHAT is in the function fault.
+type story struct {
+	*world
+	t     *judge
+	count *counts
+	model model
+
+	mu      sync.Mutex // guards what follows, and the model, while a run makes requests
+	outside bool       // others did something during the run
+}
+
+// A want is a resource of the configuration.
+type want struct {
+	entry                            string // of an order: the name of its entry
+	content                          int    // of an entry
+	price, volume, below             int
+	tag, restrict, revoke, onDestroy string
+}
+
+// kinds of the names of stories, by their first letter.
+func kindOf(name string) (entry *poco.EntryKind, order *poco.Kind) {
+	switch name[0] {
+	case 'a', 'b':
+		return poco.AppEntry, nil
+	case 'd':
+		return poco.DatasetEntry, nil
+	case 'o', 'p', 'q':
+		return poco.AppEntry, poco.AppOrder
+	default:
+		return poco.DatasetEntry, poco.DatasetOrder
+	}
+}
+
+func resourceOf(name string) string {
+	entry, order := kindOf(name)
+	if order != nil {
+		return "iexec_" + order.Noun + "." + name
+	}
+	return "iexec_" + entry.Noun + "." + name
+}
+
+// tell tells a story, and returns what was wrong, or "".
+func (g *ground) tell(t *judge, count *counts, lines []string) {
+	w := g.world(t)
+	s := &story{world: w, t: t, count: count}
+	s.model.begin(s)
+	for n, line := range append(slices.Clone(lines), "check") {
+		s.step(strings.Fields(line))
+		if t.Failed() {
+			t.mu.Lock()
+			t.verdict = fmt.Sprintf("at step %d, %s: %s", n+1, line, t.verdict)
+			t.mu.Unlock()
+			return
+		}
+	}
+	count.add(&count.stories)
+}
+
+func (s *story) step(words []string) {
+	verb, rest := words[0], append(words[1:], "", "", "") // so that indexes are there
+	switch args := words[1:]; verb {
+	case "entry", "order", "set", "drop", "rename", "move":
+		s.model.edit(verb, rest)
+	case "apply":
+		s.run(args, "apply", "--auto-approve")
+	case "save":
+		if r := s.run(args, "plan", "--out=planned"); r.code == 0 && !r.killed {
+			s.model.saved = s.model.edition()
+		}
+	case "late":
+		s.late(args)
+	case "check":
+		s.check()
+	case "lose":
+		s.model.lose(args[0])
+	default:
+		s.guarded(func() { s.others(verb, rest) })
+	}
+}
+
+// guarded runs what others do; a request may cause it, while a run is under way.
+func (s *story) guarded(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.t.guard(f)
+}
+
+// A run is what became of one.
+type outcome struct {
+	code   int
+	text   string
+	killed bool
+}
+
+// run runs the program among disturbances, and learns what there is afterwards.
+func (s *story) run(disturbances []string, args ...string) outcome {
+	r := s.disturbed(disturbances, args)
+	if !r.killed && r.code != 0 && r.code != 1 {
+		s.t.Errorf("iexecform %s: exit code %d\n%s", strings.Join(args, " "), r.code, r.text)
+	}
+	s.calm()
+	s.model.raced = s.model.raced || s.outside
+	s.model.learn(r.text)
+	if s.t.Failed() {
+		s.t.Errorf("%s", r.text)
+	}
+	return r
+}
+
+// disturbed is run without what comes after it.
+func (s *story) disturbed(disturbances, args []string) outcome {
+	for _, p := range s.proxies() {
+		p.Reset()
+	}
+	l := s.lives()
+	process := slices.Contains(disturbances, "proc")
+	kill, stop := l.kill, l.signal
+	if process {
+		kill, stop = s.kill, s.interrupt
+	}
+	var env []string
+	rules := map[*faultproxy.Proxy][]faultproxy.Rule{}
+	s.outside = false
+	for _, d := range disturbances {
+		part := append(strings.Split(d, ":"), "", "", "", "")
+		n := func(i int) int { n, _ := strconv.Atoi(part[i]); return n }
+		switch part[0] {
+		case "proc":
+		case "par":
+			args = append(args, "--parallelism="+part[1])
+		case "patience":
+			args = append(args, "--stop-timeout="+part[1])
+		case "store":
+			l.fatal, l.when = n(1), part[2]
+			when := "before"
+			if part[2] != when {
+				when = "after"
+			}
+			env = append(env, "DIE_AT="+part[1], "DIE_WHEN="+when)
+		default:
+			proxy := map[string]*faultproxy.Proxy{"rpc": s.rpc, "market": s.market, "registry": s.registry}[part[0]]
+			match := part[1]
+			switch {
+			case match == "any":
+				match = ""
+			case part[0] != "rpc":
+				match += " /"
+			}
+			rules[proxy] = append(rules[proxy], faultproxy.Rule{Match: match, Skip: n(2), Times: n(3), Fault: s.counted(part[4], kill, stop)})
+		}
+	}
+	for p, list := range rules {
+		p.Set(list...)
+	}
+	s.count.add(&s.count.runs)
+	if !process {
+		if mortal := l.fatal > 0 || slices.ContainsFunc(disturbances, func(d string) bool { return strings.Contains(d, "kill") }); mortal && args[0] == "apply" {
+			args = append(args, "--stop-timeout=1ms") // a dead one doesn't linger
+		}
+		code, text := l.live(args...)
+		if l.dead.Load() {
+			s.count.add(&s.count.ended)
+		}
+		return outcome{code: code, text: text, killed: l.dead.Load()}
+	}
+	r := s.begin(env, args...).wait()
+	if r.killed {
+		s.count.add(&s.count.killed)
+	}
+	return outcome{code: r.code, text: r.text, killed: r.killed}
+}
+
+// counted is a fault that is counted when it happens.
+func (s *story) counted(what string, kill, stop func()) faultproxy.Fault {
+	fault := s.fault(what, kill, stop)
+	return func(x *faultproxy.Exchange) {
+		s.count.fault(what)
+		fault(x)
+	}
+}
+
+// fault is one by its name.
+func (s *story) fault(what string, kill, stop func()) faultproxy.Fault {
+	refusal := func(text string) string { return fmt.Sprintf(`"error":{"code":-32000,"message":%q}`, text) }
+	answer := func(text string) faultproxy.Fault { // to each call of the request
+		return faultproxy.Always("", refusal(text))
+	}
+	others := func(line string) faultproxy.Fault {
+		return faultproxy.Before(func() {
+			s.guarded(func() {
+				s.outside = true
+				s.others(strings.Fields(line)[0], append(strings.Fields(line)[1:], "", ""))
+			})
+		})
+	}
+	name, arg, _ := strings.Cut(what, "=")
+	switch name {
+	case "400", "429", "500", "503":
+		code, _ := strconv.Atoi(what)
+		return faultproxy.Status(code, 0)
+	case "drop":
+		return faultproxy.Drop(nil)
+	case "cut":
+		return faultproxy.Cut(nil)
+	case "truncate":
+		return faultproxy.Truncate()
+	case "stale":
+		return faultproxy.Stale()
+	case "twice":
+		return faultproxy.Twice()
+	case "slow":
+		return faultproxy.Delay(20 * time.Millisecond)
+	case "kill": // before the request arrives
+		return faultproxy.Drop(kill)
+	case "killed": // after it
+		return faultproxy.Cut(kill)
+	case "stop":
+		return faultproxy.Before(stop)
+	case "stopped":
+		return faultproxy.After(stop)
+	case "full":
+		return answer("txpool is full")
+	case "underpriced":
+		return answer("replacement transaction underpriced")
+	case "known": // and it is true
+		return func(x *faultproxy.Exchange) { x.Forward(); answer("already known")(x) }
+	case "low": // as after a broadcast whose answer was lost
+		return func(x *faultproxy.Exchange) { x.Forward(); answer("nonce too low")(x) }
+	case "others":
+		return others(strings.ReplaceAll(arg, "+", " "))
+	}
+	panic("no fault " + what)
+}
+
+// late applies the saved plan, if there is one. It must be refused, before anything is sent, where the state is another.
+func (s *story) late(disturbances []string) {
+	saved := s.model.saved
+	if saved == nil {
+		return
+	}
+	fresh := *saved == *s.model.edition()
+	before, rows := s.nonce(), s.open()
+	r := s.run(disturbances, "apply", "planned")
+	if fresh {
+		return
+	}
+	if r.code == 0 && !r.killed {
+		s.t.Errorf("a plan that was made for another state was applied:\n%s", r.text)
+	}
+	if s.outside {
+		return
+	}
+	if n := s.nonce(); n != before || !maps.Equal(rows, s.open()) {
+		s.t.Errorf("a plan that was made for another state sent something: nonce %d, then %d; orders %v, then %v\n%s", before, n, rows, s.open(), r.text)
+	}
+}
+
+// others do something with the wallet, with an entry, or with an order.
+func (s *story) others(verb string, args []string) {
+	m := &s.model
+	done := false
+	switch verb {
+	case "buy":
+		n, _ := strconv.Atoi(args[1])
+		for _, o := range m.onOffer(args[0]) {
+			if done = s.buy(o, n); done {
+				break
+			}
+		}
+	case "copy":
+		i, _ := strconv.Atoi(args[0])
+		n, _ := strconv.Atoi(args[1])
+		m.learnRows()
+		if len(m.known) > 0 {
+			done = s.buy(m.known[i%len(m.known)], n)
+		}
+	case "unpublish":
+		if offered := m.onOffer(args[0]); offered != nil {
+			if err := s.book.Unpublish(s.t.Context(), offered[0].kind, offered[0].hash, chain.NewKeySigner(s.account.Key)); err != nil {
+				s.t.Fatal(err)
+			}
+			m.touch(args[0])
+			done = true
+		}
+	case "close":
+		if offered := m.onOffer(args[0]); offered != nil {
+			data, err := poco.PackManageOrder(offered[0].kind, offered[0].Order, poco.OpClose, nil)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if done = s.send(s.net.Info().Hub, data); done {
+				offered[0].gone = true
+				m.touch(args[0])
+			}
+		}
+	case "away":
+		if w := m.wants[args[0]]; w != nil && w.entry == "" && m.away[args[0]] == (common.Address{}) {
+			address, there := m.address(args[0])
+			kind, _ := kindOf(args[0])
+			if there && s.send(m.registry(kind), poco.PackTransfer(s.account.Address, m.stranger.Address, address)) {
+				m.away[args[0]], done = address, true
+			}
+		}
+	case "back":
+		if address := m.away[args[0]]; address != (common.Address{}) {
+			kind, _ := kindOf(args[0])
+			if _, err := nettest.Send(s.t, s.net, m.stranger.Key, m.registry(kind), poco.PackTransfer(m.stranger.Address, s.account.Address, address)); err != nil {
+				s.t.Fatalf("transfer %s back: %v", args[0], err)
+			}
+			delete(m.away, args[0])
+			done = true
+		}
+	case "tx":
+		done = s.send(s.account.Address, nil)
+	default:
+		s.t.Fatalf("no step %q", verb)
+	}
+	if done {
+		s.count.add(&s.count.outside)
+	}
+}
+
+// send sends another transaction of the wallet. It reports whether it was successful: a run may be using the nonce.
+func (s *story) send(to common.Address, data []byte) bool {
+	receipt, err := nettest.Send(s.t, s.net, s.account.Key, to, data)
+	if receipt != nil {
+		s.model.foreign[receipt.TxHash] = true
+	}
+	return err == nil && receipt.Status == types.ReceiptStatusSuccessful
+}
+
+// buy buys units of an order, if that is possible.
+func (s *story) buy(o *known, n int) bool {
+	s.count.buying.Lock()
+	defer s.count.buying.Unlock()
+	if _, err := nettest.Fill(s.t, s.net, o.kind, o.SignedOrder, uint64(n)); err != nil {
+		return false // it is sold out, closed, dead, or not for this buyer
+	}
+	o.sold += min(int64(n), volumeOf(o)-o.sold)
+	s.model.touch(o.resource)
+	return true
+}
