@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -148,6 +149,11 @@ func (a *app) leave(ctx context.Context, from, to state.Backend, was, is *initia
 	names, err := from.Workspaces(ctx)
 	if err != nil {
 		return fmt.Errorf("look for states where they were kept before (%s): %w. `iexecform init --reconfigure` forgets that place", was, err)
+	}
+	if selected, _, err := a.selected(); err == nil && !slices.Contains(names, selected) { // a backend may not be able to list them
+		if has, err := from.Has(ctx, selected); err == nil && has {
+			names = append(names, selected)
+		}
 	}
 	var found []string
 	for _, name := range names {

@@ -55,6 +55,8 @@ func released() {
 //	age NAME          make a key pair: sets NAME (capitals) to the recipient and NAME_KEY to the identity, which is in name.key too
 //	postgres          start PostgreSQL (one for all scripts) and make a database: sets PGHOST, PGUSER, PGDATABASE and CONN
 //	s3                start an S3 server (one for all scripts) and make a bucket: sets S3_URL, BUCKET and the credentials
+//	gitlab            start a server that keeps states as GitLab does: sets GITLAB to the address of its states, and
+//	                  GITLAB_PASSWORD; gitlab lock NAME locks one, as another would
 //	between NAME URL PATTERN ANSWER   set NAME to the URL of a node that answers some calls otherwise than the one at URL
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
@@ -97,6 +99,7 @@ func TestScripts(t *testing.T) {
 			"age":      ageKeys,
 			"postgres": postgres(t),
 			"s3":       bucket(t),
+			"gitlab":   gitlab(t),
 			"freeport": freePort,
 			"between":  between,
 			"serve":    serve,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/iexecform/iexecform/state/http/gitlabtest"
 	"github.com/iexecform/iexecform/state/pg/pgtest"
 	"github.com/iexecform/iexecform/state/s3/s3test"
 )
@@ -47,5 +49,24 @@ func bucket(t *testing.T) func(*testscript.TestScript, bool, []string) {
 		for name, value := range s3test.Environment() {
 			ts.Setenv(name, value)
 		}
+	}
+}
+
+// gitlab is the script command gitlab.
+func gitlab(t *testing.T) func(*testscript.TestScript, bool, []string) {
+	server := sync.OnceValue(func() *gitlabtest.Server { return gitlabtest.Start(t) })
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Setenv("GITLAB", strings.TrimSuffix(server().Address(""), "/"))
+		ts.Setenv("GITLAB_PASSWORD", gitlabtest.Password)
+		if len(args) < 2 {
+			return
+		}
+		r, err := http.NewRequest(http.MethodPost, server().Address(args[1])+"/lock",
+			strings.NewReader(`{"ID":"42","Operation":"apply","Info":"","Who":"alice@example","Version":"","Created":"2026-01-02T03:04:05Z","Path":""}`))
+		ts.Check(err)
+		r.SetBasicAuth(gitlabtest.User, gitlabtest.Password)
+		response, err := http.DefaultClient.Do(r)
+		ts.Check(err)
+		ts.Check(response.Body.Close())
 	}
 }

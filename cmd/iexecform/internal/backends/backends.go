@@ -31,6 +31,7 @@ type kind struct {
 
 func kinds() map[string]kind {
 	return map[string]kind{
+		"http":  {table: httpTable(), open: openHTTP, foreign: "TF_HTTP_"},
 		"local": {table: localTable(), open: openLocal},
 		"pg":    {table: pgTable(), open: openPG, foreign: "PG_"},
 		"s3":    {table: s3Table(), open: openS3},

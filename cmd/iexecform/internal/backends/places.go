@@ -11,6 +11,7 @@ import (
 
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/state"
+	"github.com/iexecform/iexecform/state/http"
 	"github.com/iexecform/iexecform/state/local"
 	"github.com/iexecform/iexecform/state/pg"
 	"github.com/iexecform/iexecform/state/s3"
@@ -117,5 +118,52 @@ func openS3(ctx context.Context, s settings, codec *state.Codec) (state.Backend,
 	return s3.Open(ctx, s3.Options{
 		Bucket: s.text("bucket"), Key: s.text("key"), Region: s.text("region"), Endpoint: s.text("endpoint"), Profile: s.text("profile"),
 		PathStyle: s.values["use_path_style"].True(), TTL: s.duration("lock_ttl"), Codec: codec,
+	})
+}
+
+func httpTable() *schema.Table {
+	text := func(name, doc string) schema.Attr {
+		return schema.Attr{Name: name, Type: cty.String, Mode: schema.Optional, Doc: doc}
+	}
+	address := func(name string, mode schema.Mode, doc string) schema.Attr {
+		return schema.Attr{Name: name, Type: cty.String, Form: "URL", Mode: mode, Parse: parseURL, Doc: doc}
+	}
+	secret := func(name, doc string) schema.Attr {
+		return schema.Attr{Name: name, Type: cty.String, Mode: schema.Optional, Sensitive: true, Doc: doc}
+	}
+	life := ttl(" Each sign is a document that the server may keep.")
+	life.Default = cty.StringVal("5m")
+	return &schema.Table{
+		Type: "http",
+		Doc: "Keeps the state on a server that speaks Terraform's HTTP protocol, as GitLab's managed states do. The server must keep documents beside the state, too: the journal and the holder's sign of life " +
+			"are at the state's address with `-journal-1`, `-journal-2`, … and `-lease` at its end.\n\n" +
+			"A state is only taken from the holder of the lock. A server that refuses a serial that it has, as GitLab does, also keeps apart runs that ignore the lock. " +
+			"The protocol's locks have no end: who waits with `--lock-timeout` for longer than `lock_ttl`, and sees no sign of life, breaks the lock.\n\n" +
+			"Every argument also comes from the variable that Terraform has for it, such as TF_HTTP_PASSWORD.",
+		Example: "iexecform {\n  backend \"http\" {\n    address        = \"https://gitlab.com/api/v4/projects/42/terraform/state/shop\"\n    lock_address   = \"https://gitlab.com/api/v4/projects/42/terraform/state/shop/lock\"\n" +
+			"    unlock_address = \"https://gitlab.com/api/v4/projects/42/terraform/state/shop/lock\"\n    lock_method    = \"POST\"\n    unlock_method  = \"DELETE\"\n    username       = \"gitlab-ci-token\"\n  }\n}\n",
+		Attrs: []schema.Attr{
+			address("address", schema.Required, "Where the state is. `{workspace}` in it, and in the other addresses, is the workspace's name; without it there is only the default one."),
+			text("update_method", "The method that writes; else POST."),
+			address("lock_address", schema.Optional, "Where it is locked; else the address."),
+			text("lock_method", "The method that locks; else LOCK."),
+			address("unlock_address", schema.Optional, "Where it is unlocked; else the address."),
+			text("unlock_method", "The method that unlocks; else UNLOCK."),
+			text("username", "Who the user is."),
+			secret("password", "The password or token, from the environment variable `IEXECFORM_BACKEND_PASSWORD`."),
+			text("client_ca_certificate_pem", "The certificates, in PEM, of those who may have signed the server's; else the system's."),
+			text("client_certificate_pem", "The certificate, in PEM, that shows the server who asks."),
+			secret("client_private_key_pem", "Its key, from the environment variable `IEXECFORM_BACKEND_CLIENT_PRIVATE_KEY_PEM`."),
+			life,
+		},
+	}
+}
+
+func openHTTP(_ context.Context, s settings, codec *state.Codec) (state.Backend, error) {
+	return http.Open(http.Options{
+		Address: s.text("address"), UpdateMethod: s.text("update_method"), LockAddress: s.text("lock_address"), LockMethod: s.text("lock_method"),
+		UnlockAddress: s.text("unlock_address"), UnlockMethod: s.text("unlock_method"), Username: s.text("username"), Password: s.text("password"),
+		CA: s.text("client_ca_certificate_pem"), Certificate: s.text("client_certificate_pem"), Key: s.text("client_private_key_pem"),
+		TTL: s.duration("lock_ttl"), Codec: codec,
 	})
 }
