@@ -43,7 +43,7 @@ func digestOf(blocks hcl.Blocks) string {
 type digester struct{ hash.Hash }
 
 func (d *digester) number(n int) {
-	_, _ = d.Write(binary.AppendUvarint(nil, uint64(n))) // a hash takes all
+	_, _ = d.Write(binary.AppendUvarint(nil, uint64(n))) //nolint:gosec // a length; a hash takes all
 }
 
 func (d *digester) text(kind string, texts ...string) {

@@ -1,8 +1,8 @@
 package config
 
 import (
-	"crypto/md5"
-	"crypto/sha1"
+	"crypto/md5"  //nolint:gosec // for the functions of that name
+	"crypto/sha1" //nolint:gosec // for the functions of that name
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"

@@ -99,7 +99,7 @@ func (a *app) report(err error) int {
 	case errors.As(err, &code):
 		return int(code)
 	case errors.As(err, &usage):
-		_, _ = fmt.Fprintf(a.streams.Err, "Error: %s\nRun `%s --help` for the usage.\n", usage.err, usage.command.CommandPath())
+		_, _ = fmt.Fprintf(a.human().Err, "Error: %s\nRun `%s --help` for the usage.\n", usage.err, usage.command.CommandPath())
 		return exitError
 	case errors.As(err, &failed) && failed.json:
 		if (&view.JSON{Out: a.streams.Out}).Diagnostics(diagnose(failed.err), failed.sources) == nil {
@@ -140,7 +140,9 @@ func (a *app) human() *view.Human {
 	s := a.streams
 	s.Colour = view.ChoosePalette(s.OutTerminal, a.noColor, a.env)
 	s.ErrColour = view.ChoosePalette(s.ErrTerminal, a.noColor, a.env)
-	return &view.Human{Streams: s, Tables: lazyTables{a}}
+	bars := s.Err
+	s.Out, s.Err = view.Escaping(s.Out, s.Colour), view.Escaping(s.Err, s.ErrColour)
+	return &view.Human{Streams: s, Bars: bars, Tables: lazyTables{a}}
 }
 
 func (a *app) json() *view.JSON {

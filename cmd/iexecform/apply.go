@@ -201,16 +201,16 @@ func (a *app) approve(ctx context.Context, p *plan.Plan, noInput bool) error {
 
 // confirm asks whether to go on with what is named. Only the word yes approves.
 func (a *app) confirm(ctx context.Context, question, what, hint string) error {
-	_, _ = fmt.Fprintf(a.streams.Err, "\n%s\n  Only 'yes' is accepted.\n\n  Enter a value: ", question)
+	_, _ = fmt.Fprintf(a.human().Err, "\n%s\n  Only 'yes' is accepted.\n\n  Enter a value: ", question)
 	answer, err := a.readLine(ctx)
-	_, _ = fmt.Fprintln(a.streams.Err)
+	_, _ = fmt.Fprintln(a.human().Err)
 	switch {
 	case errors.Is(err, io.EOF):
 		return errors.New("this needs approval, and there is nobody to ask: standard input is at its end. Nothing was changed. " + hint)
 	case err != nil && ctx.Err() == nil:
 		return fmt.Errorf("read the approval: %w. Nothing was changed. %s", err, hint)
 	case err != nil || answer != "yes":
-		_, _ = fmt.Fprintf(a.streams.Err, "%s cancelled. Nothing was changed.\n", what)
+		_, _ = fmt.Fprintf(a.human().Err, "%s cancelled. Nothing was changed.\n", what)
 		return exitCode(exitError)
 	}
 	return nil

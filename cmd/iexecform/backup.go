@@ -43,7 +43,7 @@ func (a *app) backUp(ctx context.Context, s *state.Snapshot, o backupFlag, alway
 		return "", err
 	}
 	if o.file != "" {
-		if err := renameio.WriteFile(a.path(o.file), b, 0o644); err != nil {
+		if err := renameio.WriteFile(a.path(o.file), b, 0o600); err != nil {
 			return "", fmt.Errorf("back up the state: %w. Nothing was changed. Name another file with --backup", err)
 		}
 		return o.file, nil
@@ -115,7 +115,7 @@ func (a *app) backupBase(ctx context.Context) (string, error) {
 }
 
 func writeExclusively(name string, b []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

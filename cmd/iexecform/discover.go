@@ -123,7 +123,7 @@ func (a *app) discover(ctx context.Context, o discoverOptions) error {
 	if o.json {
 		return a.json().Document(result)
 	}
-	_, err = fmt.Fprintln(a.streams.Err, result.summary(objects, o.out))
+	_, err = fmt.Fprintln(a.human().Err, result.summary(objects, o.out))
 	return err
 }
 

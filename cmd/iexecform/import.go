@@ -140,7 +140,7 @@ func (a *app) generateConfig(ctx context.Context, o planOptions, name string) er
 		return &failure{err: diags, sources: c.Files()}
 	}
 	if len(objects) == 0 {
-		_, _ = fmt.Fprintf(a.streams.Err, "Every import block has its resource, so %s is not written.\n", name)
+		_, _ = fmt.Fprintf(a.human().Err, "Every import block has its resource, so %s is not written.\n", name)
 		return nil
 	}
 	out := hclwrite.NewEmptyFile()
@@ -153,7 +153,7 @@ func (a *app) generateConfig(ctx context.Context, o planOptions, name string) er
 	if err := writeWhole(file, config.Source(out)); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(a.streams.Err, "Wrote %s: resources of the import blocks that had none.\n", name)
+	_, _ = fmt.Fprintf(a.human().Err, "Wrote %s: resources of the import blocks that had none.\n", name)
 	return nil
 }
 

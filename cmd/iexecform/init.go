@@ -91,7 +91,7 @@ Put your own app's name, image and price in it, then:
 }
 
 func writeNew(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // made to be committed
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func ignoreFiles(path string, names []string) (bool, error) {
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		text = append(text, '\n')
 	}
-	return true, os.WriteFile(path, append(text, missing.Bytes()...), 0o644)
+	return true, os.WriteFile(path, append(text, missing.Bytes()...), 0o644) //nolint:gosec // .gitignore of the directory that the user names
 }
 
 // scaffold is a first configuration.

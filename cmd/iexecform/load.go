@@ -121,7 +121,7 @@ func (a *app) askVariable(ctx context.Context, v config.Variable) (string, error
 	if v.Sensitive || v.Ephemeral {
 		return prompter{a}.Secret(ctx, question)
 	}
-	_, _ = fmt.Fprint(a.streams.Err, question)
+	_, _ = fmt.Fprint(a.human().Err, question)
 	return a.readLine(ctx)
 }
 
@@ -154,9 +154,9 @@ func (p prompter) Secret(ctx context.Context, question string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	_, _ = fmt.Fprint(p.streams.Err, question)
+	_, _ = fmt.Fprint(p.human().Err, question)
 	text, err := p.secret(p.streams.In)
-	_, _ = fmt.Fprintln(p.streams.Err)
+	_, _ = fmt.Fprintln(p.human().Err)
 	return text, err
 }
 

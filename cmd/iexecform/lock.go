@@ -41,7 +41,7 @@ func (a *app) lock(ctx context.Context, store state.Store, operation string, o l
 		return release, err
 	}
 	told := func(error, time.Duration) {
-		_, _ = fmt.Fprintln(a.streams.Err, "Waiting for the lock of the state…")
+		_, _ = fmt.Fprintln(a.human().Err, "Waiting for the lock of the state…")
 	}
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, time.Second
@@ -61,7 +61,7 @@ func (a *app) lock(ctx context.Context, store state.Store, operation string, o l
 	}
 	return func() {
 		if err := release(); err != nil {
-			_, _ = fmt.Fprintf(a.streams.Err, "Warning: unlock the state: %s\n", err)
+			_, _ = fmt.Fprintf(a.human().Err, "Warning: unlock the state: %s\n", err)
 		}
 	}, nil
 }

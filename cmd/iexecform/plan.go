@@ -99,7 +99,7 @@ func (a *app) savePlan(p *plan.Plan, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(a.path(name), document, 0o644); err != nil {
+	if err := renameio.WriteFile(a.path(name), document, 0o600); err != nil {
 		return fmt.Errorf("save the plan: %w. Name a file in a directory that can be written", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -11,8 +12,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/crypto"
@@ -212,5 +215,70 @@ func TestGitKeepsItsSecrets(t *testing.T) {
 	said = newPlace(t, net, "", "", "", moduleOf("git::https://user:s3cretkey@"+host+"/a/b.git?ref=v1")).fails("init")
 	if !strings.Contains(said, "credential helper") || strings.Count(said, "s3cretkey") > 1 { // the line of the file
 		t.Errorf("it says:\n%s", said)
+	}
+}
+
+// TestFileModes: what may be used by whoever reads it is for its owner only, whatever the umask.
+func TestFileModes(t *testing.T) {
+	net := nettest.Start(t)
+	p := newPlace(t, net, "", "", "", "")
+	defer syscall.Umask(syscall.Umask(0))
+	logged := filepath.Join(p.dir, "log")
+	p.env = append(p.env, "IEXECFORM_LOG_PATH="+logged)
+	for _, args := range [][]string{
+		{"plan", "--out=planned", "--json-into=lines"}, {"apply", "--backup=before", "planned"}, {"state", "mv", "iexec_app.a", "iexec_app.b"},
+		{"state", "mv", "--backup=named", "iexec_app.b", "iexec_app.a"},
+	} {
+		var out bytes.Buffer
+		if code := run(append([]string{"--chdir=" + p.dir}, args...), strings.NewReader(""), &out, &out, p.env); code != exitOK {
+			t.Fatalf("iexecform %v: exit code %d\n%s", args, code, out.String())
+		}
+	}
+	for name, want := range map[string]os.FileMode{
+		"planned": 0o600, "lines": 0o600, "log": 0o600, ".iexecform.state.lock": 0o600, "iexecform.state.json.1.backup": 0o600, "named": 0o600,
+		"iexecform.state.json": 0o644, // made to be committed, and says so
+	} {
+		info, err := os.Stat(filepath.Join(p.dir, name))
+		if err != nil {
+			t.Error(err)
+		} else if got := info.Mode().Perm(); got != want {
+			t.Errorf("%s has mode %o, want %o", name, got, want)
+		}
+	}
+}
+
+// TestNothingActsOnTheTerminal: texts of others can't move the cursor, change the title or hide what comes after them.
+func TestNothingActsOnTheTerminal(t *testing.T) {
+	const evil = "\x1b[2J\x1b]0;pwned\x07\u202e\u009b31m"
+	text, err := json.Marshal(evil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, `{"ok":false,"error":%s,"errors":[{"code":"UNKNOWN","message":%s}]}`, text, text)
+	}))
+	defer server.Close()
+	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":%s}}`, text)
+	}))
+	defer answers.Close()
+	net := nettest.Start(t)
+	image := fmt.Sprintf("data \"oci_image\" \"i\" {\n  reference = %q\n}\n", server.Listener.Addr().String()+"/a/b:1")
+	name := "locals {\n  evil = \"\\u001b[2J\\u202e\"\n}\noutput \"o\" {\n  value = local.evil\n}\n"
+	for what, p := range map[string]*place{
+		"chain": newPlace(t, net, answers.URL, "", "", ""), "market": newPlace(t, net, "", server.URL, "", ""), "registry": newPlace(t, net, "", "", "", image),
+		"names": newPlace(t, net, "", "", "", name),
+	} {
+		p.env = append([]string{"IEXECFORM_LOG=off", "CLICOLOR_FORCE=1"}, p.env...)
+		var out bytes.Buffer
+		run([]string{"--chdir=" + p.dir, "plan"}, strings.NewReader(""), &out, &out, p.env)
+		shown := regexp.MustCompile(`\x1b\[(0|1|2|1;4|31|32|33|36)m`).ReplaceAllString(out.String(), "")
+		if strings.ContainsAny(shown, "\x1b\x07\u202e\u009b") {
+			t.Errorf("%s: %q", what, shown)
+		}
+		if !strings.Contains(shown, `\u001b[2J`) && !strings.Contains(shown, `\x1b[2J`) {
+			t.Errorf("%s: the text isn't shown at all:\n%s", what, shown)
+		}
 	}
 }

@@ -33,7 +33,7 @@ func (a *app) openView(o planOptions) (v applyView, end func(), err error) {
 	if o.jsonInto == "" {
 		return people, people.Close, nil
 	}
-	file, err := os.Create(a.path(o.jsonInto))
+	file, err := os.OpenFile(a.path(o.jsonInto), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--json-into: %w", err)
 	}
@@ -41,7 +41,7 @@ func (a *app) openView(o planOptions) (v applyView, end func(), err error) {
 	return both, func() {
 		both.Close()
 		if err := errors.Join(both.lines.Err(), file.Close()); err != nil {
-			_, _ = fmt.Fprintf(a.streams.Err, "Warning: --json-into: %s\n", err)
+			_, _ = fmt.Fprintf(a.human().Err, "Warning: --json-into: %s\n", err)
 		}
 	}, nil
 }

@@ -60,7 +60,7 @@ func (c *client) balancesOf(ctx context.Context, addresses []common.Address) ([]
 			out.Err = fmt.Errorf("there is no PoCo hub at %s on chain %d", c.Hub, c.ID)
 		}
 		if out.Err != nil {
-			return nil, fmt.Errorf("read account %s: %w", addresses[i], out.Err)
+			return nil, fmt.Errorf("read account %s: %w", addresses[i], out.Err) //nolint:gosec // one result for each
 		}
 		balances[i] = balance{new(big.Int).SetBytes(out.Data[:32]), new(big.Int).SetBytes(out.Data[32:])}
 	}

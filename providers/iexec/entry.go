@@ -211,11 +211,11 @@ func (c *client) policiesOf(ctx context.Context, e entry, entries []common.Addre
 	all := make([]map[string]cty.Value, len(entries))
 	for i, r := range c.chain.Calls(ctx, calls) {
 		if r.Err != nil {
-			return nil, fmt.Errorf("read %s %s: %w", e.kind.Noun, entries[i], r.Err)
+			return nil, fmt.Errorf("read %s %s: %w", e.kind.Noun, entries[i], r.Err) //nolint:gosec // one result for each
 		}
 		_, _, more, err := e.kind.UnpackView(r.Data)
 		if err != nil {
-			return nil, fmt.Errorf("read %s %s: %w", e.kind.Noun, entries[i], err)
+			return nil, fmt.Errorf("read %s %s: %w", e.kind.Noun, entries[i], err) //nolint:gosec // one result for each
 		}
 		all[i] = e.policyAttrs(more)
 	}

@@ -229,7 +229,7 @@ func (n *Network) serve(addr string, handler http.Handler) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("listen: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Second}
+	server := &http.Server{Handler: local(handler), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // always ends with ErrServerClosed
 	n.closes = append(n.closes, server.Close)
 	return listener.Addr().String(), nil

@@ -499,6 +499,50 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
+// Pages of others, which a browser on this machine shows, reach no service: not under a name that points here (DNS rebinding), and not
+// by requests across origins.
+func TestPagesOfOthersAreRefused(t *testing.T) {
+	info := nettest.Start(t).Info()
+	for service, url := range map[string]string{"chain": info.RPCURL, "market": info.MarketURL + "/version", "secrets": info.SMSURL, "registry": "http://" + info.Registry + "/v2/"} {
+		ask := func(method, host, origin string) *http.Response {
+			t.Helper()
+			req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			req.Header.Set("Content-Type", "application/json")
+			if origin != "" {
+				req.Header.Set("Origin", origin)
+				req.Header.Set("Access-Control-Request-Method", http.MethodPost)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			return resp
+		}
+		if resp := ask(http.MethodPost, "", ""); resp.StatusCode == http.StatusForbidden {
+			t.Errorf("%s: a program of this machine gets %s", service, resp.Status)
+		}
+		for _, host := range []string{"evil.example", "evil.example:8545", "127.0.0.1.evil.example", "localhost.evil.example:80"} {
+			if resp := ask(http.MethodPost, host, ""); resp.StatusCode != http.StatusForbidden {
+				t.Errorf("%s, called %s: %s", service, host, resp.Status)
+			}
+		}
+		for _, origin := range []string{"https://evil.example", "null"} {
+			resp := ask(http.MethodOptions, "", origin) // what a browser asks before a request with JSON
+			if resp.Header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%s: a page of %s may go on", service, origin)
+			}
+			if resp = ask(http.MethodPost, "", origin); service != "chain" && resp.StatusCode != http.StatusForbidden {
+				t.Errorf("%s, for a page of %s: %s", service, origin, resp.Status)
+			}
+		}
+	}
+}
+
 func TestContractsFromDirectory(t *testing.T) {
 	source := tarball(t)
 	with := func(dir string) localnet.Options {

@@ -46,7 +46,7 @@ func newRegistry(dir string) (http.Handler, func() error, error) {
 	if err := replayManifests(inner, file); err != nil {
 		return nil, nil, fmt.Errorf("open registry: %w", err)
 	}
-	out, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	out, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open registry: %w", err)
 	}

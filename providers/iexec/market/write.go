@@ -67,7 +67,7 @@ func (c *Client) write(ctx context.Context, op, method, path string, body []byte
 			return answer, err
 		}
 		// Another program with the same wallet used the challenge.
-		timer := time.NewTimer(time.Duration(try)*50*time.Millisecond + rand.N(200*time.Millisecond))
+		timer := time.NewTimer(time.Duration(try)*50*time.Millisecond + rand.N(200*time.Millisecond)) //nolint:gosec // nobody gains by guessing it
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

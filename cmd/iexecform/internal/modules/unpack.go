@@ -69,7 +69,7 @@ func unpack(r io.Reader, dir string) error {
 		if err != nil {
 			return fmt.Errorf("unpack the archive: %w", err)
 		}
-		_, err = io.Copy(f, archive)
+		_, err = io.Copy(f, archive) //nolint:gosec // the size was counted above, and the reader is limited
 		if err = errors.Join(err, f.Close()); err != nil {
 			return fmt.Errorf("unpack the archive: %w", err)
 		}

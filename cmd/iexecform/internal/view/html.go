@@ -115,7 +115,7 @@ func newPage(r *review, project string) *page {
 	hash := sha256.Sum256([]byte(pageStyle))
 	p := &page{
 		review: r, Title: "iexecform plan: " + r.Verdict, FoldActions: len(r.Actions) > listedUpTo,
-		Style: template.CSS(pageStyle), StyleHash: "sha256-" + base64.StdEncoding.EncodeToString(hash[:]),
+		Style: template.CSS(pageStyle), StyleHash: "sha256-" + base64.StdEncoding.EncodeToString(hash[:]), //nolint:gosec // a file of this package
 		Total: billRow{Kind: "all", wei: new(big.Int)},
 	}
 	if project != "" {

@@ -9,6 +9,7 @@ package view
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/big"
 	"strings"
 
@@ -23,6 +24,7 @@ import (
 // Human prints for people.
 type Human struct {
 	Streams
+	Bars    io.Writer // the terminal itself, for what moves; nil is Err
 	Tables  Tables
 	Compact bool // warnings without their details
 	Concise bool // no progress

@@ -43,7 +43,11 @@ type running struct {
 func (h *Human) NewProgress(actions int) *Progress {
 	p := &Progress{out: h.Err, colour: h.ErrColour, concise: h.Concise, running: map[int]*running{}}
 	if actions > barFrom && h.ErrTerminal && !h.Concise {
-		p.bars = mpb.New(mpb.WithOutput(h.Err), mpb.WithWidth(h.Width), mpb.WithAutoRefresh())
+		bars := h.Bars
+		if bars == nil {
+			bars = h.Err
+		}
+		p.bars = mpb.New(mpb.WithOutput(bars), mpb.WithWidth(h.Width), mpb.WithAutoRefresh())
 		p.bar = p.bars.AddBar(int64(actions),
 			mpb.PrependDecorators(decor.CountersNoUnit("%d of %d actions ")),
 			mpb.AppendDecorators(decor.Percentage(), decor.Elapsed(decor.ET_STYLE_GO, decor.WCSyncSpace)))
@@ -132,7 +136,7 @@ func (p *Progress) always(format string, args ...any) {
 		_, _ = fmt.Fprintf(p.out, format+"\n", args...)
 		return
 	}
-	_, _ = fmt.Fprintf(p.bars, format+"\n", args...)
+	_, _ = fmt.Fprintf(Escaping(p.bars, p.colour), format+"\n", args...)
 }
 
 // Close ends the output.

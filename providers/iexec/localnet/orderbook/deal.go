@@ -98,6 +98,6 @@ func newDeal(chainID uint64, e ordersMatched, viewDeal []byte, log *types.Log, s
 		Params: view.Params, Volume: e.Volume, Category: view.Category, Tag: view.Tag, Trust: view.Trust,
 		StartTime: view.StartTime, BotFirst: view.BotFirst, BotSize: view.BotSize,
 		SchedulerRewardRatio: view.SchedulerRewardRatio, WorkerStake: view.WorkerStake,
-		BlockNumber: log.BlockNumber, BlockTimestamp: timestamp(int64(seconds) * 1000), TransactionHash: log.TxHash,
+		BlockNumber: log.BlockNumber, BlockTimestamp: timestamp(int64(seconds) * 1000), TransactionHash: log.TxHash, //nolint:gosec // the time of a block
 	}, nil
 }

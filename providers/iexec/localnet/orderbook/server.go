@@ -102,7 +102,7 @@ func New(ctx context.Context, config Config) (*Server, error) {
 		return nil, errors.Join(err, s.journal.close())
 	}
 	s.stopWatch = stopWatch
-	go s.watch(wake)
+	go s.watch(wake) //nolint:gosec // it lives as long as the server
 	return s, nil
 }
 
@@ -220,7 +220,7 @@ func object(pairs ...any) answer {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		value, _ := json.Marshal(pairs[i+1])
+		value, _ := json.Marshal(pairs[i+1]) //nolint:gosec // pairs
 		out = append(append(appendString(out, pairs[i].(string)), ':'), value...)
 	}
 	return append(out, '}')
