@@ -636,7 +636,7 @@ func (b *builder) dependentsFirst(list []addr.Instance) []addr.Instance {
 func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, diags hcl.Diagnostics) hcl.Diagnostics {
 	p := b.plan
 	p.Complete = !diags.HasErrors()
-	p.Pending, p.Checks = b.session.Pending(), evaluation.Checks
+	p.Checks = evaluation.Checks
 	p.Changes = make([]Change, 0, len(b.order))
 	from := sources(p.Moves)
 	for _, c := range b.order {
@@ -670,6 +670,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	slices.SortFunc(p.Providers, func(x, y Provider) int { return compareText(x.Addr.String(), y.Addr.String()) })
 	b.orderActions()
 	b.groupActions(ctx)
+	p.Pending = b.session.Pending(ctx, p.Actions)
 	refused := b.review(ctx)
 	p.Complete = p.Complete && !refused.HasErrors()
 	if b.Mode == Normal {
@@ -682,10 +683,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 
 // review lets clients look at their actions together.
 func (b *builder) review(ctx context.Context) (diags hcl.Diagnostics) {
-	byProvider := map[string][]providers.Action{}
-	for _, a := range b.plan.Actions {
-		byProvider[a.Provider] = append(byProvider[a.Provider], a)
-	}
+	byProvider := ActionsByProvider(b.plan.Actions)
 	for _, p := range b.session.Providers() {
 		client, _ := b.session.Client(p)
 		reviewer, ok := client.(providers.Reviewer)

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -51,6 +53,9 @@ func (b *builder) completeActions() {
 		}
 		switch c.Kind {
 		case providers.Adopt:
+			if c.Found == cty.NilVal { // on its way: its own actions end with it
+				break
+			}
 			shift(c.Actions)
 			adopt := providers.Action{Kind: providers.ActionAdopt, Summary: "remember it: it exists already"}
 			c.Actions = append([]providers.Action{adopt}, c.Actions...)

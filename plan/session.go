@@ -141,15 +141,25 @@ func sameNetwork(provider string, known, found map[string]string) error {
 		"if the network itself was reset, so that all is gone, move the state file and its journal away", provider, strings.Join(differ, "; "))
 }
 
-// Pending says what an interrupted run left unsettled, in words.
-func (s *Session) Pending() []string {
+// Pending says what an interrupted run left unsettled, and what becomes of it when the plan's actions are applied; in words.
+func (s *Session) Pending(ctx context.Context, actions []providers.Action) []string {
 	var all []string
+	byProvider := ActionsByProvider(actions)
 	for _, p := range s.Providers() {
 		if r, ok := s.clients[p].(providers.Resumer); ok {
-			all = append(all, r.Pending()...)
+			all = append(all, r.Pending(ctx, byProvider[p.String()])...)
 		}
 	}
 	return all
+}
+
+// ActionsByProvider sorts actions by the text of their provider configuration.
+func ActionsByProvider(actions []providers.Action) map[string][]providers.Action {
+	by := map[string][]providers.Action{}
+	for _, a := range actions {
+		by[a.Provider] = append(by[a.Provider], a)
+	}
+	return by
 }
 
 // Providers returns the open provider configurations, sorted.

@@ -116,10 +116,20 @@ type Linker interface {
 
 // Resumer is an optional ability of a Client: to finish what an interrupted run left unsettled in its notes.
 type Resumer interface {
-	// Pending says what is unsettled, in words. SIDE EFFECTS: none.
-	Pending() []string
-	// Resume takes the unsettled up again, and settles what it can at once. SIDE EFFECTS: repeats those already noted.
-	Resume(ctx context.Context, j Journal, progress func(Progress)) error
+	// Pending says what is unsettled, and what becomes of it when the actions, which are the client's in a plan, are
+	// applied; in words. SIDE EFFECTS: none.
+	Pending(ctx context.Context, actions []Action) []string
+	// Resume takes the unsettled up again, and settles what it can at once. What no action needs it may give up, if it has
+	// had no effect. SIDE EFFECTS: repeats those already noted.
+	Resume(ctx context.Context, req ResumeRequest) error
+}
+
+// ResumeRequest asks to take up what is unsettled.
+type ResumeRequest struct {
+	Actions  []Action // of the plan that is applied, for the client
+	Last     bool     // the actions are over: what none of them has taken up is waited for
+	Journal  Journal
+	Progress func(Progress) // never nil
 }
 
 // WriteOnlyChecker is an optional ability of a Client: to tell, before anything is done, whether write-only values are
@@ -180,7 +190,7 @@ type ChangeKind string
 const (
 	NoOp    ChangeKind = "no-op"
 	Create  ChangeKind = "create"
-	Adopt   ChangeKind = "adopt"   // it is there already: only the state changes
+	Adopt   ChangeKind = "adopt"   // it is there already: only the state changes; or, with nothing Found, it is on its way
 	Update  ChangeKind = "update"  // changed in place
 	Replace ChangeKind = "replace" // a new object is made, then the old one withdrawn
 	Delete  ChangeKind = "delete"  // withdrawn

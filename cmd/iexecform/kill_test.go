@@ -13,31 +13,33 @@ import (
 )
 
 // dying is the program with a store that kills the process (SIGKILL) at its n-th write, before or after it, as
-// DIE_AT and DIE_WHEN say. Every effect of an apply lies between two writes. With DIE_WHEN=full there is no room for a new
-// snapshot instead.
+// DIE_AT and DIE_WHEN say. Every effect of an apply lies between two writes. With DIE_WHEN=compact it dies when it is to write
+// a new snapshot, and with full there is no room for one.
 func dying() {
 	n, err := strconv.Atoi(os.Getenv("DIE_AT"))
 	if err != nil {
 		panic(err)
 	}
-	full := os.Getenv("DIE_WHEN") == "full"
+	when := os.Getenv("DIE_WHEN")
 	a := newApp(builtins, os.Stdin, os.Stdout, os.Stderr, takeEnvironment())
 	a.wrapStore = func(s state.Store) state.Store {
-		return &mortal{Store: s, left: n, after: os.Getenv("DIE_WHEN") == "after", full: full}
+		return &mortal{Store: s, left: n, when: when}
 	}
 	os.Exit(a.run(os.Args[1:]))
 }
 
 type mortal struct {
 	state.Store
-	left  int
-	after bool
-	full  bool
+	left int
+	when string
 }
 
 func (m *mortal) write(f func() error) error {
+	if m.when == "compact" {
+		return f()
+	}
 	m.left--
-	if m.left == 0 && !m.after {
+	if m.left == 0 && m.when == "before" {
 		die()
 	}
 	err := f()
@@ -57,8 +59,11 @@ func (m *mortal) Append(ctx context.Context, records ...state.Record) error {
 }
 
 func (m *mortal) Compact(ctx context.Context, s *state.Snapshot, pending []state.Note) error {
-	if m.full {
+	switch m.when {
+	case "full":
 		return syscall.ENOSPC
+	case "compact":
+		die()
 	}
 	return m.write(func() error { return m.Store.Compact(ctx, s, pending) })
 }

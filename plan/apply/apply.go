@@ -155,7 +155,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	r.walk(ctx)
 	if ctx.Err() == nil && r.journal.unsettled() {
-		if err := r.resume(ctx); err != nil {
+		if err := r.resume(ctx, true); err != nil {
 			return r.result, errors.Join(err, r.finish(context.WithoutCancel(ctx)))
 		}
 	}
@@ -209,10 +209,7 @@ func checkExpectations(ctx context.Context, o Options) error {
 
 // makeReady lets every provider look for what its actions need.
 func makeReady(ctx context.Context, o Options) error {
-	byProvider := map[string][]providers.Action{}
-	for _, a := range o.Plan.Actions {
-		byProvider[a.Provider] = append(byProvider[a.Provider], a)
-	}
+	byProvider := plan.ActionsByProvider(o.Plan.Actions)
 	for _, p := range o.Session.Providers() {
 		client, _ := o.Session.Client(p)
 		readier, ok := client.(providers.Readier)
@@ -290,22 +287,26 @@ func (r *run) begin(ctx context.Context) error {
 	if err := r.journal.append(ctx, records...); err != nil {
 		return fmt.Errorf("begin: %w. Nothing was sent", err)
 	}
-	if err := r.resume(ctx); err != nil {
+	if err := r.resume(ctx, false); err != nil {
 		return fmt.Errorf("resume what an interrupted run left: %w", err)
 	}
 	return nil
 }
 
-// resume lets clients take up what is unsettled. It is called before the actions, and after them for what an action found
-// done already: then there is something to settle still.
-func (r *run) resume(ctx context.Context) error {
+// resume lets clients take up what is unsettled. It is called before the actions, and after them, last, for what none of
+// them has taken up: then there is something to settle still.
+func (r *run) resume(ctx context.Context, last bool) error {
+	byProvider := plan.ActionsByProvider(r.Plan.Actions)
 	for _, p := range r.Session.Providers() {
 		client, _ := r.Session.Client(p)
 		resumer, ok := client.(providers.Resumer)
 		if !ok {
 			continue
 		}
-		err := resumer.Resume(ctx, resumeJournal{r.journal, p.String()}, func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) })
+		err := resumer.Resume(ctx, providers.ResumeRequest{
+			Actions: byProvider[p.String()], Last: last, Journal: resumeJournal{r.journal, p.String()},
+			Progress: func(p providers.Progress) { r.tell(Event{Type: Resuming, Progress: &p}) },
+		})
 		if err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func (c *client) Ready(ctx context.Context, _ []providers.Action) error {
 }
 
 // Pending implements providers.Resumer.
-func (c *client) Pending() []string {
+func (c *client) Pending(context.Context, []providers.Action) []string {
 	var all []string
 	for _, r := range c.pending {
 		all = append(all, r.Op+" "+r.ID)
@@ -78,7 +78,7 @@ func (c *client) Pending() []string {
 }
 
 // Resume implements providers.Resumer.
-func (c *client) Resume(ctx context.Context, j providers.Journal, progress func(providers.Progress)) error {
+func (c *client) Resume(ctx context.Context, req providers.ResumeRequest) error {
 	for len(c.pending) > 0 {
 		r := c.pending[0]
 		call := Call{Op: r.Op, ID: r.ID}
@@ -89,10 +89,10 @@ func (c *client) Resume(ctx context.Context, j providers.Journal, progress func(
 		if err := c.faults.after(ctx, call); err != nil {
 			return err
 		}
-		if err := j.Note(ctx, c.noteKey(r), nil); err != nil {
+		if err := req.Journal.Note(ctx, c.noteKey(r), nil); err != nil {
 			return err
 		}
-		progress(providers.Progress{Type: "repeated", Message: r.Op + " " + r.ID})
+		req.Progress(providers.Progress{Type: "repeated", Message: r.Op + " " + r.ID})
 		c.mu.Lock()
 		c.pending = c.pending[1:]
 		c.mu.Unlock()

@@ -188,7 +188,7 @@ func (p *accountPlan) move(ctx context.Context, c *client, m movement, attr stri
 	}
 	if tx := c.movementUnderWay(); tx != nil {
 		r.Notices = append(r.Notices, providers.Notice{Level: providers.Warning, Attr: attr, Summary: fmt.Sprintf(
-			"%s is wanted, but an interrupted run's transaction %s (%s) is under way: apply, which takes it up, and plan again", m.Kind, tx.Hashes[len(tx.Hashes)-1], tx.Purpose)})
+			"%s is wanted, but an interrupted run's transaction %s (%s) is under way: apply, which takes it up, and plan again", m.Kind, tx.Hash(), tx.Purpose)})
 		return nil
 	}
 	if err := p.pack(ctx, c, &m, amount); err != nil {
@@ -253,11 +253,15 @@ func (c *client) movementUnderWay() *chain.PendingTx {
 		return nil
 	}
 	for _, tx := range c.sender.Pending() {
-		if tx.ChainID.IsUint64() && tx.ChainID.Uint64() == c.ID && slices.Contains([]string{"withdraw(uint256)", "approveAndCall(address,uint256,bytes)"}, poco.Signature(tx.Data)) {
+		if tx.ChainID.IsUint64() && tx.ChainID.Uint64() == c.ID && movesStake(tx) {
 			return &tx
 		}
 	}
 	return nil
+}
+
+func movesStake(tx chain.PendingTx) bool {
+	return slices.Contains([]string{"withdraw(uint256)", "approveAndCall(address,uint256,bytes)"}, poco.Signature(tx.Data))
 }
 
 // A movement is the payload of a withdrawal or deposit, and of what it takes for granted. Amounts are in nRLC, as decimal text.
@@ -330,7 +334,8 @@ func doMove(ctx context.Context, c *client, req providers.DoRequest) (json.RawMe
 		return nil, c.walletErr
 	}
 	// The receipt is the evidence: stake that somebody else moved meanwhile is the next plan's matter.
-	_, err := c.sender.Send(ctx, chain.TxRequest{To: m.To, Data: m.Data, Purpose: req.Action.Summary}, req.Journal, req.Progress)
+	tx := chain.TxRequest{To: m.To, Data: m.Data, Purpose: req.Action.Summary, Done: func(context.Context) (bool, error) { return there() }}
+	_, err := c.sender.Send(ctx, tx, req.Journal, req.Progress)
 	return nil, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 
 	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
@@ -85,6 +86,16 @@ func parseBytes32(v cty.Value) (cty.Value, error) {
 		return cty.NilVal, fmt.Errorf("%q is not 32 bytes: want 0x and 64 hexadecimal digits%s", text, hint)
 	}
 	return cty.StringVal(strings.ToLower(text)), nil
+}
+
+// finalityAttr says when a transaction counts.
+func finalityAttr(a schema.Attr) schema.Attr {
+	a.Type, a.Form = cty.String, "number of blocks, or latest, safe or finalized"
+	a.Parse = func(v cty.Value) (cty.Value, error) {
+		_, err := chain.ParseFinality(v.AsString())
+		return v, err
+	}
+	return a
 }
 
 // priceAttr is an amount of RLC: "1.5 RLC", "10 nRLC", or an integer of nRLC. Canonical: integer of nRLC.

@@ -160,13 +160,19 @@ func (c *client) beginClosing(ctx context.Context, list []*closing) []*closing {
 
 // closeAlone closes an order by the owner's transaction.
 func (c *client) closeAlone(ctx context.Context, x *closing) {
-	tx := chain.TxRequest{To: c.Hub, Data: x.p.Data, Purpose: "close order " + x.p.Hash.Hex()}
+	tx := chain.TxRequest{To: c.Hub, Data: x.p.Data, Purpose: "close order " + x.p.Hash.Hex(), Done: func(ctx context.Context) (bool, error) {
+		consumed, err := c.consumedOf(ctx, hashesOf([]*closing{x}), nil)
+		return err == nil && consumed[0].Cmp(x.volume) >= 0, err
+	}}
 	receipt, err := c.sender.Send(ctx, tx, x.req.Journal, x.req.Progress)
-	if err != nil {
+	switch {
+	case err != nil:
 		x.Err = err
-		return
+	case receipt == nil: // closed by another transaction of the owner: what was sold is as recorded
+		x.Patch = x.record(statusClosed)
+	default:
+		c.endClosing(ctx, []*closing{x}, receipt.BlockNumber)
 	}
-	c.endClosing(ctx, []*closing{x}, receipt.BlockNumber)
 }
 
 // closeTogether closes orders by one transaction, and returns those that it left open.

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
@@ -43,11 +45,12 @@ func doDeploy(ctx context.Context, c *client, req providers.DoRequest) (json.Raw
 		}
 		return true, nil
 	}
-	return nil, c.ensure(ctx, req, there, chain.TxRequest{To: p.Registry, Data: p.Data, Purpose: "deploy " + req.Action.Addr.String()})
+	return nil, c.ensure(ctx, req, there, chain.TxRequest{To: p.Registry, Data: p.Data, Purpose: fmt.Sprintf("deploy %s, %s %s", req.Action.Addr, p.Kind, p.Address)})
 }
 
 // ensure looks, sends the transaction if it isn't so, and looks again. SIDE EFFECTS: at most one transaction.
 func (c *client) ensure(ctx context.Context, req providers.DoRequest, there func() (bool, error), tx chain.TxRequest) error {
+	tx.Done = func(context.Context) (bool, error) { return there() }
 	if done, err := there(); done || err != nil {
 		return err
 	}
@@ -56,15 +59,33 @@ func (c *client) ensure(ctx context.Context, req providers.DoRequest, there func
 	}
 	if _, err := c.sender.Send(ctx, tx, req.Journal, req.Progress); err != nil {
 		// Somebody may have done the very same in the meantime: then it is as wanted.
-		if done, lookErr := there(); done && lookErr == nil {
-			return nil
+		done, lookErr := there()
+		if !done || lookErr != nil {
+			return err
 		}
-		return err
+		var failed *chain.FailedError
+		if errors.As(err, &failed) {
+			req.Progress(providers.Progress{Type: "gas_lost", Message: fmt.Sprintf("Warning: tx %s failed, as somebody else did the same just before: %s ETH of gas are lost, but what was wanted is done",
+				failed.Receipt.TxHash, failed.Lost()), Fields: map[string]string{"hash": failed.Receipt.TxHash.Hex(), "lost_eth": failed.Lost()}})
+		}
+		return nil
 	}
-	done, err := there()
-	if err == nil && !done {
-		err = fmt.Errorf("the transaction succeeded, but had no effect: %s", req.Action.Summary)
-	}
+	return shows(ctx, req, there)
+}
+
+// shows waits until what a transaction did is to be seen: another node behind the endpoint may be some blocks behind.
+func shows(ctx context.Context, req providers.DoRequest, there func() (bool, error)) error {
+	delay := &backoff.ExponentialBackOff{InitialInterval: 20 * time.Millisecond, Multiplier: 2, MaxInterval: 2 * time.Second}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		done, err := there()
+		if err != nil {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		if !done {
+			return struct{}{}, fmt.Errorf("the transaction succeeded, but had no effect: %s", req.Action.Summary)
+		}
+		return struct{}{}, nil
+	}, backoff.WithBackOff(delay), backoff.WithMaxElapsedTime(20*time.Second))
 	return err
 }
 

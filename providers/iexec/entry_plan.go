@@ -340,27 +340,36 @@ func (p *entryPlan) deploy(ctx context.Context, c *client, registry common.Addre
 	c.mu.Lock()
 	c.unborn[p.address] = true
 	c.mu.Unlock()
+	data := p.kind.PackCreate(p.owner, p.fields)
+	fields := make(map[string]string, len(p.fields))
+	for _, f := range p.kind.Fields {
+		fields[f.Name] = p.d.str(f.Name)
+	}
+	payload := marshal(deployPayload{Kind: p.kind.Noun, Address: p.address, Owner: p.owner, Fields: fields, Registry: registry, Data: data})
+	from, err := c.address()
+	if err != nil {
+		r.Err = err
+		return
+	}
+	if tx, _ := c.underWay(ctx, data); tx != nil { // if nobody can tell, apply finds out
+		if r.Kind == providers.Create {
+			r.Kind = providers.Adopt
+		}
+		r.Because = append(r.Because, fmt.Sprintf("transaction %s (nonce %d), which an interrupted apply sent, is pending: waiting", tx.Hash(), tx.Nonce))
+		r.Actions = append(r.Actions, providers.Action{Kind: "await", Payload: payload,
+			Summary: fmt.Sprintf("wait for transaction %s, nonce %d, which deploys %s %s", tx.Hash(), tx.Nonce, p.kind.Noun, p.address)})
+		p.changePolicies(ctx, c, unset, p.owner, []int{0})
+		return
+	}
 	after := []int(nil)
 	if p.image != nil && p.image.Moved == "" {
 		r.Actions = append(r.Actions, p.image.VerifyAction())
 		after = []int{0}
 	}
 	after = p.tryImage(c, after)
-	data := p.kind.PackCreate(p.owner, p.fields)
-	from, err := c.address()
-	if err != nil {
-		r.Err = err
-		return
-	}
 	gas := c.estimate(ctx, fmt.Sprintf("%s/%d", p.kind.Create, len(data)), chain.Msg{From: from, To: registry, Data: data}, p.gas)
-	fields := make(map[string]string, len(p.fields))
-	for _, f := range p.kind.Fields {
-		fields[f.Name] = p.d.str(f.Name)
-	}
 	r.Actions = append(r.Actions, providers.Action{
-		Kind: "deploy", Summary: fmt.Sprintf("deploy %s %s", p.kind.Noun, p.address), After: after,
-		Payload: marshal(deployPayload{Kind: p.kind.Noun, Address: p.address, Owner: p.owner, Fields: fields, Registry: registry, Data: data}),
-		Cost:    c.cost(ctx, gas),
+		Kind: "deploy", Summary: fmt.Sprintf("deploy %s %s", p.kind.Noun, p.address), After: after, Payload: payload, Cost: c.cost(ctx, gas),
 	})
 	r.Provides = []string{c.entryKey(p.address)}
 	p.changePolicies(ctx, c, unset, p.owner, []int{len(r.Actions) - 1})

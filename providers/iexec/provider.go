@@ -77,7 +77,7 @@ func dataTypes() []dataType {
 
 func actions() map[string]actionFunc {
 	return map[string]actionFunc{
-		"resolve": doResolve, "deploy": doDeploy, "transfer": doTransfer, "change-policy": doChangePolicy,
+		"resolve": doResolve, "deploy": doDeploy, "await": doDeploy, "transfer": doTransfer, "change-policy": doChangePolicy,
 		"sign": doSign, "publish": doPublish, "unpublish": doUnpublish, "close": doClose, "push-secret": doPushSecret,
 		"withdraw": doMove, "deposit": doMove, trialBlockName: doTrial,
 	}
@@ -124,8 +124,14 @@ func providerTable() *schema.Table {
 			textAttr(schema.Attr{Name: "sms_url", Mode: schema.Optional, Doc: "Base URL of the secret management service."}),
 			uintAttr(schema.Attr{Name: "max_open_orders", Mode: schema.Optional, Default: cty.NumberIntVal(maxOpenOrders),
 				Doc: "How many open orders of each kind the market lets a wallet have. A plan that needs more is refused. Set it only for a market with another limit."}, 1),
-			uintAttr(schema.Attr{Name: "confirmations", Mode: schema.Optional, Default: cty.NumberIntVal(1), Doc: "Blocks to wait for, that with the transaction included."}, 1),
-			uintAttr(schema.Attr{Name: "max_fee_gwei", Mode: schema.Optional, Doc: "Highest fee per gas to offer, in gwei. An action that needs more is held, not failed."}, 1),
+			finalityAttr(schema.Attr{Name: "confirmations", Mode: schema.Optional, Default: cty.StringVal("1"), Doc: "When a transaction counts: after so many blocks, that with the transaction included, or " +
+				"`latest` (the same as 1), or when its block is `safe` or `finalized` in the node's words."}),
+			uintAttr(schema.Attr{Name: "max_fee_gwei", Mode: schema.Optional, Doc: "Highest fee per gas to offer, in gwei, also when a transaction that doesn't get on is sent again with a higher fee. " +
+				"An action that needs more is held, not failed. Without it a fee is raised to no more than twice what the network recommends."}, 1),
+			uintAttr(schema.Attr{Name: "resend_after", Mode: schema.Optional, Default: cty.NumberIntVal(15), Doc: "Seconds after which a transaction that doesn't get on is broadcast again; " +
+				"with a fee at least 12.5 % higher if its fee is too low by now, or blocks go by without it."}, 1),
+			uintAttr(schema.Attr{Name: "max_pending", Mode: schema.Optional, Doc: "Transactions of the wallet that may be under way, not yet mined, at a time. Default: 1, or 64 for a node on this machine. " +
+				"More is faster where the node takes several pending transactions of one account."}, 1),
 		},
 		Blocks: []schema.Block{{
 			Name: "wallet",
@@ -177,10 +183,11 @@ type client struct {
 	known map[string]resourceType
 	data  map[string]dataType
 
-	registries func(context.Context) ([]common.Address, error) // of the hub, in order of poco.EntryKinds; read once
-	pinned     func(context.Context) (chain.Head, error)       // read once
-	fees       func(context.Context) (chain.Fees, error)       // read once
-	supply     func(context.Context) ([]market.Row, error)     // open workerpool orders of the market; read once
+	registries func(context.Context) ([]common.Address, error)  // of the hub, in order of poco.EntryKinds; read once
+	pinned     func(context.Context) (chain.Head, error)        // read once
+	fees       func(context.Context) (chain.Fees, error)        // read once
+	supply     func(context.Context) ([]market.Row, error)      // open workerpool orders of the market; read once
+	left       func(context.Context) ([]chain.PendingTx, error) // by interrupted runs; read once
 
 	mu        sync.Mutex
 	owners    map[entryKey]common.Address      // of entries, as read or as planned in this run
@@ -246,6 +253,7 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 	c.begin(ctx, req.Expect)
 	c.fees = once(func(ctx context.Context) (chain.Fees, error) { return c.chain.GasPrice(ctx) })
 	c.supply = once(c.readSupply)
+	c.left = once(c.readLeft)
 	return c, nil
 }
 
@@ -330,15 +338,11 @@ func (c *client) openWallet(cfg object, req providers.OpenRequest, getenv func(s
 		}
 		c.wallet = wallet
 	}
-	opts := chain.SenderOptions{}
-	if n := cfg.num("confirmations"); n != nil {
-		opts.Confirmations = n.Uint64()
+	opts, err := senderOptions(cfg)
+	if err == nil {
+		c.sender = chain.NewSender(c.chain, c.wallet.Signer, c.wallet.Address(), opts, req.Pending)
 	}
-	if n := cfg.num("max_fee_gwei"); n != nil {
-		opts.MaxFee = new(big.Int).Mul(n, big.NewInt(1e9))
-	}
-	c.sender = chain.NewSender(c.chain, c.wallet.Signer, c.wallet.Address(), opts, req.Pending)
-	return nil
+	return err
 }
 
 // pin makes all reads of a plan see one block.
@@ -515,27 +519,6 @@ func (c *client) lackOfGas(ctx context.Context, actions []providers.Action) (str
 	return fmt.Sprintf("wallet %s has %s ETH and the plan's transactions need about %s ETH for gas: send it some", wallet, ether(balance), ether(fee)), nil
 }
 
-// Pending implements providers.Resumer.
-func (c *client) Pending() []string {
-	if c.sender == nil {
-		return nil
-	}
-	var all []string
-	for _, tx := range c.sender.Pending() {
-		all = append(all, fmt.Sprintf("transaction %s (%s), nonce %d: it will be broadcast again, with the same hash", tx.Hashes[len(tx.Hashes)-1], tx.Purpose, tx.Nonce))
-	}
-	return all
-}
-
-// Resume implements providers.Resumer.
-func (c *client) Resume(ctx context.Context, j providers.Journal, progress func(providers.Progress)) error {
-	c.chain.Unpin()
-	if c.sender == nil {
-		return nil
-	}
-	return c.sender.Resume(ctx, j, progress)
-}
-
 // Link implements providers.Linker.
 func (c *client) Link(typ string, value cty.Value) string {
 	if c.Explorer == "" || value.IsNull() {
@@ -647,7 +630,6 @@ var (
 	_ providers.Client     = (*client)(nil)
 	_ providers.Identified = (*client)(nil)
 	_ providers.Readier    = (*client)(nil)
-	_ providers.Resumer    = (*client)(nil)
 	_ providers.Linker     = (*client)(nil)
 	_ providers.Closer     = (*client)(nil)
 )

@@ -2,6 +2,7 @@ package iexec
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/iexecform/iexecform/providers"
@@ -9,7 +10,7 @@ import (
 
 // Review implements providers.Reviewer.
 func (c *client) Review(ctx context.Context, actions []providers.Action) ([]providers.Notice, error) {
-	notices := slices.Concat(c.reviewFunds(ctx, actions), c.reviewTransfers(ctx, actions), c.reviewTime(actions))
+	notices := slices.Concat(c.reviewFunds(ctx, actions), c.reviewStrangers(ctx, actions), c.reviewTransfers(ctx, actions), c.reviewTime(actions))
 	return notices, c.reviewOpen(ctx, actions)
 }
 
@@ -20,6 +21,23 @@ func (c *client) reviewFunds(ctx context.Context, actions []providers.Action) []
 		return nil
 	}
 	return []providers.Notice{{Level: providers.Warning, Attr: "wallet", Summary: lack}}
+}
+
+// reviewStrangers looks whether transactions of the wallet are pending that nobody here knows.
+func (c *client) reviewStrangers(ctx context.Context, actions []providers.Action) []providers.Notice {
+	if c.sender == nil || !slices.ContainsFunc(actions, func(a providers.Action) bool { return a.Cost.Gas > 0 }) {
+		return nil
+	}
+	nonces, err := c.sender.Strangers(ctx)
+	if err != nil || len(nonces) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("a pending transaction with nonce %d that no journal of this state knows", nonces[0])
+	if len(nonces) > 1 {
+		text = fmt.Sprintf("%d pending transactions from nonce %d on that no journal of this state knows", len(nonces), nonces[0])
+	}
+	return []providers.Notice{{Level: providers.Warning, Attr: "wallet", Summary: fmt.Sprintf(
+		"wallet %s has %s: apply waits until the node has mined what is pending, and then looks again what is left to do", c.wallet.Address(), text)}}
 }
 
 var _ providers.Reviewer = (*client)(nil)

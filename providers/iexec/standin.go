@@ -42,6 +42,6 @@ func (s *StandIn) take(ctx context.Context, c *client, cfg object) (object, erro
 	}
 	c.wallet, c.images, c.Chain = chain.KeyWallet(key), s.Images, s.Chain
 	return object{cfg.with(map[string]cty.Value{
-		"confirmations": cty.NumberIntVal(1), "max_fee_gwei": cty.NullVal(cty.Number), // of a chain that makes a block for each transaction
+		"confirmations": cty.StringVal("1"), "max_fee_gwei": cty.NullVal(cty.Number), // of a chain that makes a block for each transaction
 	})}, nil
 }

@@ -18,14 +18,15 @@ import (
 // enoughMisses are the looks after which a chain that stands still is believed.
 const enoughMisses = 20
 
-// outcome is what there is to tell about a transaction that is waited for. One of its fields, or receipt with confirmed, is set.
+// outcome is what there is to tell about a transaction that is waited for. One of its fields, or receipt with final, is set.
 type outcome struct {
-	receipt   *types.Receipt
-	confirmed bool // the receipt has the wanted depth
-	dropped   bool // it had a receipt, and now there is none
-	lost      bool // its nonce is used, but not by it
-	stalled   bool // it is the next in line, and nothing happens
-	err       error
+	receipt *types.Receipt
+	final   bool // the receipt counts
+	dropped bool // it had a receipt, and now there is none
+	lost    bool // its nonce is used, but not by it
+	stalled bool // it is the next in line, and nothing happens
+	head    *big.Int
+	err     error
 }
 
 // waiter waits for one outcome.
@@ -33,14 +34,17 @@ type waiter struct {
 	t      *transaction
 	ch     chan outcome
 	seen   common.Hash // head of the last look at its receipts
-	misses int         // looks that found its nonce used and no receipt
-	heads  int         // different heads of those looks
+	misses int         // looks that found its nonce used, or a receipt gone, and no receipt
+	heads  int         // those at a newer head than all before
+	top    *big.Int    // the newest of these heads
 }
 
 // position is where the chain and the account are.
 type position struct {
-	head  Head
-	count uint64 // the account's transactions in the newest block
+	head    Head
+	count   uint64   // the account's transactions in the newest block
+	pending uint64   // with those that wait in the node's pool without a gap; at least count
+	final   *big.Int // the last block that counts; may be negative
 }
 
 // watch waits for the next thing to tell about t. One goroutine, which runs as long as somebody watches, looks for the
@@ -121,47 +125,59 @@ func (s *Sender) look(ctx context.Context, waiters []*waiter) error {
 			continue
 		}
 		if sent, ago := w.t.sentFor(); first && sent && ago >= s.opts.StallAfter {
-			s.tell(w, outcome{stalled: true})
+			s.tell(w, outcome{stalled: true, head: pos.head.Number})
 		}
 		first = false
 	}
-	receipts, err := s.receipts(ctx, due)
+	receipts, err := s.receipts(ctx, due, pos.final)
 	if err != nil {
 		return err
 	}
 	for i, w := range due {
-		s.judge(w, pos, receipts[i])
+		if err := s.judge(ctx, w, pos, receipts[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // judge tells w what its receipt, or the lack of one, means.
-func (s *Sender) judge(w *waiter, pos position, r *types.Receipt) {
-	newHead := w.seen != pos.head.Hash
+func (s *Sender) judge(ctx context.Context, w *waiter, pos position, r *types.Receipt) error {
 	w.seen = pos.head.Hash
 	known := s.toldBlock(w.t)
-	switch {
-	case r != nil:
-		w.misses, w.heads = 0, 0
-		depth := new(big.Int).Sub(pos.head.Number, r.BlockNumber)
-		confirmed := depth.Sign() >= 0 && depth.Uint64()+1 >= s.opts.Confirmations || s.opts.Confirmations == 1
-		if !confirmed && known == r.BlockHash {
-			return
+	if r != nil {
+		w.misses, w.heads, w.top = 0, 0, nil
+		final := s.opts.Finality.newest() || r.BlockNumber.Cmp(pos.final) <= 0
+		if final || known != r.BlockHash {
+			s.setToldBlock(w.t, r.BlockHash)
+			s.tell(w, outcome{receipt: r, final: final})
 		}
-		s.setToldBlock(w.t, r.BlockHash)
-		s.tell(w, outcome{receipt: r, confirmed: confirmed})
+		return nil
+	}
+	if known == (common.Hash{}) && w.t.nonce >= pos.count { // the chain takes its use back, or the node lags
+		w.misses, w.heads, w.top = 0, 0, nil
+		return nil
+	}
+	w.misses++
+	if w.top == nil || pos.head.Number.Cmp(w.top) > 0 {
+		w.heads, w.top = w.heads+1, pos.head.Number
+	}
+	switch {
+	case w.heads < 2 && w.misses < enoughMisses:
 	case known != (common.Hash{}):
 		s.setToldBlock(w.t, common.Hash{})
 		s.tell(w, outcome{dropped: true})
 	default:
-		w.misses++
-		if newHead {
-			w.heads++
+		used, err := true, error(nil)
+		if !s.opts.Finality.newest() { // the block that used it may go again
+			used, err = s.used(ctx, w.t.nonce, pos.final)
 		}
-		if w.heads >= 2 || w.misses >= enoughMisses {
+		if used && err == nil {
 			s.tell(w, outcome{lost: true})
 		}
+		return err
 	}
+	return nil
 }
 
 func (s *Sender) toldBlock(t *transaction) common.Hash {
@@ -178,29 +194,31 @@ func (s *Sender) setToldBlock(t *transaction, block common.Hash) {
 
 // position reads the head and the account's transaction count in one request.
 func (s *Sender) position(ctx context.Context) (position, error) {
-	var block *blockJSON
-	var count hexutil.Uint64
-	elems := []rpc.BatchElem{
+	var block, final *blockJSON
+	var count, pending hexutil.Uint64
+	elems := append([]rpc.BatchElem{
 		{Method: "eth_getBlockByNumber", Args: []any{"latest", false}, Result: &block},
 		{Method: "eth_getTransactionCount", Args: []any{s.from, "latest"}, Result: &count},
-	}
+		{Method: "eth_getTransactionCount", Args: []any{s.from, "pending"}, Result: &pending},
+	}, s.opts.Finality.elem(&final)...)
 	if err := s.c.batch(ctx, elems); err != nil {
 		return position{}, err
 	}
-	for _, e := range elems {
-		if e.Error != nil {
+	for i, e := range elems {
+		if e.Error != nil && i != 2 { // some nodes have no pending block
 			return position{}, s.c.itemError(e.Error)
 		}
 	}
 	if block == nil || block.Number == nil {
 		return position{}, fmt.Errorf("%s has no newest block; it may be out of sync", s.c.url)
 	}
-	return position{head: block.head(), count: uint64(count)}, nil
+	head := block.head()
+	return position{head: head, count: uint64(count), pending: max(uint64(pending), uint64(count)), final: s.opts.Finality.last(head.Number, final)}, nil
 }
 
 // receipts reads, for each waiter, the receipt of whichever of its attempts has one, or nil. It asks the node what is
-// canonical now: a receipt read at the wanted depth is one that has stayed there.
-func (s *Sender) receipts(ctx context.Context, waiters []*waiter) ([]*types.Receipt, error) {
+// canonical now, and about the block itself again where the receipt would be final.
+func (s *Sender) receipts(ctx context.Context, waiters []*waiter, final *big.Int) ([]*types.Receipt, error) {
 	if len(waiters) == 0 {
 		return nil, nil
 	}
@@ -224,5 +242,20 @@ func (s *Sender) receipts(ctx context.Context, waiters []*waiter) ([]*types.Rece
 			found[owner[n]] = r
 		}
 	}
-	return found, nil
+	if s.opts.Finality.newest() {
+		return found, nil
+	}
+	deep := make([]*types.Receipt, len(found))
+	for i, r := range found {
+		if r != nil && r.BlockNumber.Cmp(final) <= 0 {
+			deep[i] = r
+		}
+	}
+	there, err := s.stillThere(ctx, deep)
+	for i := range deep {
+		if deep[i] != nil && err == nil && !there[i] {
+			found[i] = nil
+		}
+	}
+	return found, err
 }

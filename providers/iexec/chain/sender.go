@@ -3,17 +3,21 @@ package chain
 // Policy of the sender: nothing lost, nothing doubled.
 //
 //   - The signed bytes are in the journal, on disk, before they are broadcast; their hash is known from then on. A note
-//     stays until a receipt of one of its hashes has the wanted depth, or the nonce went to a foreign transaction.
+//     stays until a receipt of one of its hashes is final (finality.go), or the nonce went to a foreign transaction.
 //   - A transaction of an earlier run with the same to, data and value is not sent anew: its very bytes are broadcast
-//     again, which is harmless, and its receipt awaited.
-//   - A nonce is the lowest one that the chain has not used and no unsettled note holds, so there is no gap. It is
-//     given under the lane, a mutex that is released after the broadcast: the next transaction doesn't wait for the receipt.
-//     Whatever was journaled but not broadcast goes first, and blocks the lane while it cannot be.
-//   - "Lost" (our nonce used, no receipt of ours) needs evidence from two polls in different blocks, or from many polls
-//     when the chain stands still, because nodes behind a load balancer lag. Then a new nonce is taken, new note first.
-//   - Fees are estimated at sending. A stalled or underpriced transaction gets a second attempt: same nonce, fees at least
-//     12.5 % higher, journaled first, all hashes kept, never above MaxFee.
-//   - What the node certainly refused is settled and its nonce given again. What it may have taken is kept.
+//     again, which is harmless, and its receipt awaited (resume.go).
+//   - A nonce is the lowest one that the chain has not used and no unsettled note holds, so there is no gap. It is given
+//     in the lane: one errand of this process at a time, and one process of this machine (lane.go). The lane is free again
+//     after the broadcast: the next transaction doesn't wait for the receipt. Whatever was journaled but not broadcast goes
+//     first, and blocks the lane while it cannot be. No more than Window transactions are under way at a time.
+//   - A foreign transaction that waits in the node's pool is given way to, and then it is looked again whether what is to
+//     be done is done. The same when it took a nonce of ours.
+//   - "Lost" (our nonce used, no receipt of ours) and "dropped" (it had a receipt, and has none) need evidence from polls in
+//     two newer blocks, or from many polls when the chain stands still, because nodes behind a load balancer lag.
+//   - Every transaction is simulated before it is signed. Fees are estimated at sending. One that the node finds too cheap, or
+//     that stalls though there are new blocks, gets a further attempt: same nonce, fees at least 12.5 % higher, journaled
+//     first, all hashes kept, never above MaxFee (fees.go).
+//   - What the node certainly refused is settled and its nonce given again. What it may have taken is kept (answers.go).
 
 import (
 	"cmp"
@@ -35,12 +39,17 @@ import (
 
 // SenderOptions tune a Sender. The zero value is ready to use.
 type SenderOptions struct {
-	Confirmations uint64        // blocks from the receipt's to the head, both included; 0: 1
-	GasMargin     uint64        // percent added to the estimated gas; 0: 20
-	MaxFee        *big.Int      // wei per gas that are never exceeded; nil: no limit
-	PollInterval  time.Duration // between looks for receipts; 0: 25 ms if the node is on this machine, else 1 s
-	StallAfter    time.Duration // without progress of the next transaction in line: broadcast again, with higher fees if these are too low; 0: 15 s
+	Finality     Finality      // when a receipt counts
+	GasMargin    uint64        // percent added to the estimated gas; 0: 20
+	MaxFee       *big.Int      // wei per gas that are never exceeded; nil: twice what the network recommends when a fee is raised
+	Window       int           // transactions under way, not mined yet, at a time; 0: 64 if the node is on this machine, else 1
+	LockDir      string        // where processes with the same account take turns; "": they don't
+	PollInterval time.Duration // between looks for receipts; 0: 25 ms if the node is on this machine, else 1 s
+	StallAfter   time.Duration // without progress of the next transaction in line: broadcast again, with higher fees if these are too low; 0: 15 s
 }
+
+// patience is how many times StallAfter a transaction may stay without progress before it is held.
+const patience = 40
 
 // Journal is what a Sender needs of a providers.Journal.
 type Journal interface {
@@ -54,16 +63,9 @@ type TxRequest struct {
 	Data    []byte
 	Value   *big.Int // wei; nil: none
 	Purpose string   // for people: "deploy iexec_app.a"
-}
-
-// PendingTx is a journaled transaction that is not settled, for display.
-type PendingTx struct {
-	ChainID *big.Int
-	Nonce   uint64
-	Purpose string
-	To      common.Address
-	Data    []byte
-	Hashes  []common.Hash // of all attempts, the newest last
+	// Done reports whether what the transaction is for is so already. It is asked when a foreign transaction of the account
+	// came between. nil: it never is.
+	Done func(context.Context) (bool, error)
 }
 
 // Sender sends transactions of one account on one chain. It is safe for concurrent use.
@@ -73,11 +75,13 @@ type Sender struct {
 	from   common.Address
 	opts   SenderOptions
 	broken error         // a note that cannot be read
-	lane   chan struct{} // holds one token while nobody allots a nonce
+	queue  chan struct{} // holds one token while nobody wants to send
+	lane   chan struct{} // holds one token while nobody allots a nonce or broadcasts
 
 	mu      sync.Mutex
 	txs     map[string]*transaction // unsettled, by note key; those of other chains are only shown
 	floor   uint64                  // no nonce below is given: it is known to be used
+	window  int                     // as Window, or fewer if the node takes no more
 	waiters map[*waiter]struct{}
 	stop    context.CancelFunc // of the poller; nil: it isn't running
 }
@@ -85,23 +89,27 @@ type Sender struct {
 // NewSender makes a sender. signer is called when the first transaction is to be signed. pending holds the unsettled notes of
 // earlier runs; those of other senders are ignored. SIDE EFFECTS: none.
 func NewSender(c *Client, signer func(context.Context) (Signer, error), from common.Address, opts SenderOptions, pending []state.Note) *Sender {
-	opts.Confirmations = max(opts.Confirmations, 1)
-	if opts.GasMargin == 0 {
-		opts.GasMargin = 20
+	poll, window := time.Second, 1
+	if c.loopback {
+		poll, window = 25*time.Millisecond, 64
 	}
 	if opts.PollInterval == 0 {
-		opts.PollInterval = time.Second
-		if c.loopback {
-			opts.PollInterval = 25 * time.Millisecond
-		}
+		opts.PollInterval = poll
+	}
+	if opts.Window == 0 {
+		opts.Window = window
+	}
+	if opts.GasMargin == 0 {
+		opts.GasMargin = 20
 	}
 	if opts.StallAfter == 0 {
 		opts.StallAfter = 15 * time.Second
 	}
 	s := &Sender{
-		c: c, unlock: signer, from: from, opts: opts,
-		lane: make(chan struct{}, 1), txs: map[string]*transaction{}, waiters: map[*waiter]struct{}{},
+		c: c, unlock: signer, from: from, opts: opts, window: opts.Window,
+		queue: make(chan struct{}, 1), lane: make(chan struct{}, 1), txs: map[string]*transaction{}, waiters: map[*waiter]struct{}{},
 	}
+	s.queue <- struct{}{}
 	s.lane <- struct{}{}
 	for _, n := range pending {
 		t, err := readNote(n, from)
@@ -115,253 +123,201 @@ func NewSender(c *Client, signer func(context.Context) (Signer, error), from com
 	return s
 }
 
-// Pending lists the unsettled transactions in the order of their nonces.
-func (s *Sender) Pending() []PendingTx {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := []PendingTx{}
-	for _, t := range s.txs {
-		list = append(list, PendingTx{ChainID: t.chainID, Nonce: t.nonce, Purpose: t.req.Purpose, To: t.req.To, Data: t.req.Data, Hashes: t.hashes()})
-	}
-	slices.SortFunc(list, func(a, b PendingTx) int {
-		if c := a.ChainID.Cmp(b.ChainID); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Nonce, b.Nonce)
-	})
-	return list
+// An errand is one call of Send or Resume.
+type errand struct {
+	*Sender
+	chainID  *big.Int
+	journal  Journal
+	progress func(providers.Progress)
 }
 
-// Send makes sure that a transaction is on chain at the wanted depth and returns its receipt. A *RevertError before it is sent
-// (nothing happened) or after (gas was spent); *providers.HeldError when fees or funds don't allow it now. When ctx ends the
-// transaction stays journaled and a later run goes on with it. SIDE EFFECTS: journal notes, one transaction.
+// errand checks the notes and reads the chain id.
+func (s *Sender) errand(ctx context.Context, j Journal, progress func(providers.Progress)) (*errand, error) {
+	if s.broken != nil {
+		return nil, s.broken
+	}
+	chainID, err := s.c.ChainID(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &errand{Sender: s, chainID: chainID, journal: j, progress: progress}, nil
+}
+
+// tell reports progress about t.
+func (e *errand) tell(typ string, t *transaction, format string, args ...any) {
+	e.progress(providers.Progress{Type: typ, Message: fmt.Sprintf(format, args...), Fields: map[string]string{
+		"hash": t.hash().Hex(), "nonce": fmt.Sprint(t.nonce), "purpose": t.req.Purpose,
+	}})
+}
+
+// Send makes sure that a transaction is on chain and final, and returns its receipt; nil when a foreign transaction did what it
+// is for. A *RevertError before it is sent (nothing happened) or after (gas was spent); *providers.HeldError when fees or
+// funds, or the account's other transactions, don't allow it now. When ctx ends the transaction stays journaled and a later
+// run goes on with it. SIDE EFFECTS: journal notes, one transaction.
 func (s *Sender) Send(ctx context.Context, req TxRequest, j Journal, progress func(providers.Progress)) (*types.Receipt, error) {
-	receipt, err := s.send(ctx, req, j, progress)
+	if req.Value == nil {
+		req.Value = new(big.Int)
+	}
+	e, err := s.errand(ctx, j, progress)
+	var receipt *types.Receipt
+	if err == nil {
+		receipt, err = e.send(ctx, req)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("send transaction (%s): %w", req.Purpose, err)
 	}
 	return receipt, nil
 }
 
-func (s *Sender) send(ctx context.Context, req TxRequest, j Journal, progress func(providers.Progress)) (*types.Receipt, error) {
-	if req.Value == nil {
-		req.Value = new(big.Int)
-	}
-	chainID, err := s.ready(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t := s.claim(chainID, req)
-	if t == nil {
-		if t, err = s.submit(ctx, chainID, req, nil, j, progress); err != nil {
-			return nil, err
-		}
-	} else {
-		tell(progress, "tx_resumed", t, "tx %s nonce %d of an earlier run is awaited", t.hash(), t.nonce)
-		if err := s.withLane(ctx, func() error { return s.flush(ctx, chainID, j) }); err != nil {
-			s.release(t)
-			return nil, err
-		}
+func (e *errand) send(ctx context.Context, req TxRequest) (*types.Receipt, error) {
+	t, err := e.takeUp(ctx, req)
+	if t == nil && err == nil {
+		t, err = e.submit(ctx, req, nil)
 	}
 	for range 5 {
-		receipt, err := s.await(ctx, t, j, progress)
+		if t == nil || err != nil {
+			return nil, err
+		}
+		receipt, err := e.await(ctx, t)
 		if !errors.Is(err, errLost) {
 			return receipt, err
 		}
-		tell(progress, "tx_lost", t, "nonce %d went to another transaction of %s; tx %s can no longer happen and is sent anew", t.nonce, s.from, t.hash())
-		lost := t
-		if t, err = s.submit(ctx, chainID, req, lost, j, progress); err != nil {
-			s.release(lost)
+		if t, err = e.replaceLost(ctx, t, req); err != nil {
 			return nil, err
 		}
 	}
-	s.release(t)
-	return nil, fmt.Errorf("other transactions of %s keep taking its nonces; stop the other program that uses this account and run again", s.from)
+	if t == nil {
+		return nil, nil
+	}
+	e.release(t)
+	return nil, fmt.Errorf("other transactions of %s keep taking its nonces; stop the other program that uses this account and run again", e.from)
 }
 
-// Resume is called when an apply starts: every unsettled transaction is broadcast again in the order of the nonces. Those that
-// have a receipt at the wanted depth, and those whose nonce went to another transaction, are settled; the others aren't
-// waited for. SIDE EFFECTS: journal notes, broadcasts of bytes that were signed in earlier runs.
-func (s *Sender) Resume(ctx context.Context, j Journal, progress func(providers.Progress)) error {
-	if err := s.resume(ctx, j, progress); err != nil {
-		return fmt.Errorf("resume transactions of %s: %w", s.from, err)
+// replaceLost sends a transaction anew whose nonce went to a foreign one, or returns nil if that did the same.
+func (e *errand) replaceLost(ctx context.Context, lost *transaction, req TxRequest) (*transaction, error) {
+	t, err := func() (*transaction, error) {
+		by := e.foreign(ctx, lost.nonce)
+		done, err := e.done(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			e.tell("tx_lost", lost, "nonce %d went to %s, which did the same as tx %s", lost.nonce, by, lost.hash())
+			return nil, e.settle(ctx, lost, true)
+		}
+		e.tell("tx_lost", lost, "nonce %d went to %s; tx %s can no longer happen and is sent anew", lost.nonce, by, lost.hash())
+		return e.submit(ctx, req, lost)
+	}()
+	if err != nil {
+		e.release(lost)
 	}
-	return nil
+	return t, err
 }
 
-func (s *Sender) resume(ctx context.Context, j Journal, progress func(providers.Progress)) error {
-	chainID, err := s.ready(ctx)
+func (e *errand) done(ctx context.Context, req TxRequest) (bool, error) {
+	if req.Done == nil {
+		return false, nil
+	}
+	return req.Done(ctx)
+}
+
+// submit simulates, signs, journals and broadcasts a new transaction; nil if a foreign transaction did the same meanwhile. With
+// lost, it takes that one's place.
+func (e *errand) submit(ctx context.Context, req TxRequest, lost *transaction) (*transaction, error) {
+	signer, err := e.unlock(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	pending := s.unsettled(chainID)
-	if len(pending) == 0 {
-		return nil
+	if signer.Address() != e.from {
+		return nil, fmt.Errorf("the signer is %s, but %s is to send; check the wallet", signer.Address(), e.from)
 	}
-	pos, err := s.position(ctx)
-	if err != nil {
-		return err
+	if err := take(ctx, e.queue); err != nil {
+		return nil, err
 	}
-	for _, t := range pending {
-		if t.nonce >= pos.count {
-			continue // not on chain yet
+	defer func() { e.queue <- struct{}{} }()
+	for {
+		q, err := e.quote(ctx, req)
+		if err != nil {
+			return nil, err
 		}
-		out := s.watch(ctx, t)
-		switch {
-		case out.err != nil:
-			return out.err
-		case out.lost:
-			tell(progress, "tx_lost", t, "nonce %d went to another transaction of %s; tx %s (%s) can no longer happen", t.nonce, s.from, t.hash(), t.req.Purpose)
-		case !out.confirmed:
-			continue
-		default:
-			how := "is done"
-			if out.receipt.Status != types.ReceiptStatusSuccessful {
-				how = "has failed"
-			}
-			tell(progress, "tx_confirmed", t, "tx %s nonce %d (%s) of an earlier run %s in block %s", out.receipt.TxHash, t.nonce, t.req.Purpose, how, out.receipt.BlockNumber)
-		}
-		if err := s.settle(ctx, t, true, j); err != nil {
+		var t *transaction
+		err = e.withLane(ctx, func() error {
+			t, err = e.launch(ctx, signer, req, q, &lost)
 			return err
-		}
-	}
-	return s.withLane(ctx, func() error { return s.flush(ctx, chainID, j) })
-}
-
-// ready checks the notes and reads the chain id.
-func (s *Sender) ready(ctx context.Context) (*big.Int, error) {
-	if s.broken != nil {
-		return nil, s.broken
-	}
-	return s.c.ChainID(ctx)
-}
-
-// claim takes over a transaction of an earlier run that does just what req wants, the newest one if there are several.
-func (s *Sender) claim(chainID *big.Int, req TxRequest) *transaction {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found *transaction
-	for _, t := range s.txs {
-		if !t.claimed && t.chainID.Cmp(chainID) == 0 && t.same(req) && (found == nil || t.nonce > found.nonce) {
-			found = t
-		}
-	}
-	if found != nil {
-		found.claimed = true
-	}
-	return found
-}
-
-func (s *Sender) release(t *transaction) {
-	s.mu.Lock()
-	t.claimed = false
-	s.mu.Unlock()
-}
-
-func (s *Sender) unsettled(chainID *big.Int) []*transaction {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []*transaction
-	for _, t := range s.txs {
-		if t.chainID.Cmp(chainID) == 0 {
-			list = append(list, t)
-		}
-	}
-	slices.SortFunc(list, func(a, b *transaction) int { return cmp.Compare(a.nonce, b.nonce) })
-	return list
-}
-
-// withLane runs f while nobody else allots nonces or broadcasts.
-func (s *Sender) withLane(ctx context.Context, f func() error) error {
-	select {
-	case <-s.lane:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { s.lane <- struct{}{} }()
-	return f()
-}
-
-// submit simulates, signs, journals and broadcasts a new transaction. With lost, it takes that one's place.
-func (s *Sender) submit(ctx context.Context, chainID *big.Int, req TxRequest, lost *transaction, j Journal, progress func(providers.Progress)) (*transaction, error) {
-	q, err := s.quote(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := s.unlock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if signer.Address() != s.from {
-		return nil, fmt.Errorf("the signer is %s, but %s is to send; check the wallet", signer.Address(), s.from)
-	}
-	var t *transaction
-	err = s.withLane(ctx, func() error {
-		if err := s.flush(ctx, chainID, j); err != nil {
-			return fmt.Errorf("an earlier transaction of %s must go first: %w", s.from, err)
-		}
-		for skip := range uint64(8) {
-			t, err = s.launch(ctx, signer, chainID, req, q, skip, lost, j)
-			if !errors.Is(err, errNonceHeld) {
-				return err
+		})
+		var busy *busyError
+		if !errors.As(err, &busy) {
+			if err == nil {
+				e.tell("tx_sent", t, "tx %s nonce %d sent", t.hash(), t.nonce)
 			}
+			return t, err
 		}
-		return fmt.Errorf("the node holds several pending transactions of %s that are not iexecform's; wait until they are mined, then run again", s.from)
-	})
-	if err != nil {
-		return nil, err
-	}
-	tell(progress, "tx_sent", t, "tx %s nonce %d sent", t.hash(), t.nonce)
-	return t, nil
-}
-
-// launch gives the transaction a nonce (skip of the free ones are passed over), signs, journals and broadcasts it. The lane is held.
-func (s *Sender) launch(ctx context.Context, signer Signer, chainID *big.Int, req TxRequest, q quote, skip uint64, lost *transaction, j Journal) (*transaction, error) {
-	t := &transaction{from: s.from, chainID: chainID, req: req, gas: q.gas, claimed: true}
-	s.mu.Lock()
-	s.floor = max(s.floor, q.count)
-	for t.nonce = s.floor; ; t.nonce++ {
-		if _, taken := s.txs[t.key()]; taken {
-			continue
+		if err := e.giveWay(ctx, busy); err != nil {
+			return nil, err
 		}
-		if skip == 0 {
-			break
-		}
-		skip--
-	}
-	s.mu.Unlock()
-	if err := s.attempt(ctx, t, signer, q.fees, j); err != nil {
-		return nil, err
-	}
-	if lost != nil {
-		if err := s.settle(ctx, lost, true, j); err != nil {
-			s.release(t)
+		if done, err := e.done(ctx, req); done || err != nil {
+			if lost != nil && err == nil {
+				err = e.settle(ctx, lost, true)
+			}
 			return nil, err
 		}
 	}
-	err := s.broadcast(ctx, t)
+}
+
+// launch gives the transaction a nonce, signs, journals and broadcasts it. The lane is held. *busyError: not now. lost is
+// settled, and set to nil, as soon as the new one is journaled.
+func (e *errand) launch(ctx context.Context, signer Signer, req TxRequest, q quote, lost **transaction) (*transaction, error) {
+	if err := e.flush(ctx); err != nil {
+		return nil, fmt.Errorf("an earlier transaction of %s must go first: %w", e.from, err)
+	}
+	pos, err := e.position(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nonce, busy := e.next(pos)
+	if busy != nil {
+		return nil, busy
+	}
+	t := &transaction{from: e.from, chainID: e.chainID, nonce: nonce, req: req, gas: q.gas, claimed: true, tried: true}
+	if err := e.attempt(ctx, t, signer, q.fees); err != nil {
+		return nil, err
+	}
+	if *lost != nil {
+		if err := e.settle(ctx, *lost, true); err != nil {
+			e.release(t)
+			return nil, err
+		}
+		*lost = nil
+	}
+	err = e.broadcast(ctx, t)
 	switch {
 	case err == nil:
 		return t, nil
-	case errors.Is(err, errNonceHeld), isRefusal(err):
-		if serr := s.settle(ctx, t, false, j); serr != nil {
-			return nil, serr
-		}
-		return nil, s.held(err, q, req)
 	case errors.Is(err, errUnderpriced):
-		if err := s.bump(ctx, t, j); err != nil {
-			s.release(t)
+		if err := e.bump(ctx, t, true); err != nil {
+			e.release(t)
 			return nil, err
 		}
 		return t, nil
+	case errors.Is(err, errNonceHeld), errors.Is(err, errCrowded), isRefusal(err):
+		if serr := e.settle(ctx, t, false); serr != nil {
+			return nil, serr
+		}
+		if errors.Is(err, errCrowded) {
+			return nil, cmp.Or(e.crowded(), err)
+		}
+		if errors.Is(err, errNonceHeld) {
+			return nil, &busyError{nonce: nonce}
+		}
+		return nil, e.held(err, q, req)
 	default:
-		s.release(t) // perhaps it arrived: flush and the next run see to it
+		e.release(t) // perhaps it arrived: flush and the next run see to it
 		return nil, fmt.Errorf("tx %s is journaled and may have been sent; run again to go on with it: %w", t.hash(), err)
 	}
 }
 
 // attempt signs t with fees and journals it; nothing is broadcast. If it fails t is as before.
-func (s *Sender) attempt(ctx context.Context, t *transaction, signer Signer, fees Fees, j Journal) error {
+func (e *errand) attempt(ctx context.Context, t *transaction, signer Signer, fees Fees) error {
 	signed, err := signer.SignTx(ctx, t.unsigned(fees), t.chainID)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was sent", err)
@@ -371,25 +327,25 @@ func (s *Sender) attempt(ctx context.Context, t *transaction, signer Signer, fee
 	if err != nil {
 		return err
 	}
-	if err := j.Note(ctx, t.key(), data); err != nil {
+	if err := e.journal.Note(ctx, t.key(), data); err != nil {
 		return fmt.Errorf("the signed transaction could not be journaled, so it was not sent: %w", err)
 	}
 	t.setAttempts(attempts)
-	s.mu.Lock()
-	s.txs[t.key()] = t
-	s.mu.Unlock()
+	e.mu.Lock()
+	e.txs[t.key()] = t
+	e.mu.Unlock()
 	return nil
 }
 
 // flush broadcasts what was journaled but not sent, in the order of the nonces. The lane is held.
-func (s *Sender) flush(ctx context.Context, chainID *big.Int, j Journal) error {
-	for _, t := range s.unsettled(chainID) {
+func (e *errand) flush(ctx context.Context) error {
+	for _, t := range e.unsettled(e.chainID) {
 		if sent, _ := t.sentFor(); sent {
 			continue
 		}
-		err := s.broadcast(ctx, t)
+		err := e.broadcast(ctx, t)
 		if errors.Is(err, errUnderpriced) {
-			err = s.bump(ctx, t, j)
+			err = e.bump(ctx, t, true)
 		}
 		switch {
 		case err == nil:
@@ -398,55 +354,23 @@ func (s *Sender) flush(ctx context.Context, chainID *big.Int, j Journal) error {
 			t.setSent(true)
 			continue
 		case isRefusal(err) && !isFunds(err):
-			if serr := s.settle(ctx, t, false, j); serr != nil {
+			if serr := e.settle(ctx, t, false); serr != nil {
 				return serr
 			}
 			return fmt.Errorf("tx %s nonce %d (%s) of an earlier run is refused by the node and given up; run again: %w", t.hash(), t.nonce, t.req.Purpose, err)
 		}
-		return fmt.Errorf("broadcast tx %s nonce %d (%s) again: %w", t.hash(), t.nonce, t.req.Purpose, s.held(err, quote{}, t.req))
+		return fmt.Errorf("broadcast tx %s nonce %d (%s) again: %w", t.hash(), t.nonce, t.req.Purpose, e.held(err, quote{}, t.req))
 	}
 	return nil
 }
 
-// bump makes further attempts with higher fees until the node takes one. The lane is held.
-func (s *Sender) bump(ctx context.Context, t *transaction, j Journal) error {
-	signer, err := s.unlock(ctx)
-	if err != nil {
-		return err
-	}
-	for range 5 {
-		now, err := s.c.GasPrice(ctx)
-		if err != nil {
-			return err
-		}
-		old := t.fees()
-		least := raised(old.Cap)
-		fees := Fees{Cap: higher(least, now.Cap)}
-		if old.Tip != nil {
-			fees.Tip = higher(raised(old.Tip), now.Tip)
-			fees.Cap = higher(fees.Cap, fees.Tip)
-		}
-		if fees, err = s.limit(fees, higher(least, now.Base)); err != nil {
-			return err
-		}
-		if err := s.attempt(ctx, t, signer, fees, j); err != nil {
-			return err
-		}
-		err = s.broadcast(ctx, t)
-		if !errors.Is(err, errUnderpriced) && !errors.Is(err, errNonceHeld) {
-			return err
-		}
-	}
-	return fmt.Errorf("tx %s nonce %d: the node finds every fee too low; wait, and run again", t.hash(), t.nonce)
-}
-
 // broadcast sends the newest attempt. The node knowing it already is success; its nonce being used is for the poller to judge.
-func (s *Sender) broadcast(ctx context.Context, t *transaction) error {
+func (e *errand) broadcast(ctx context.Context, t *transaction) error {
 	raw, err := t.last().MarshalBinary()
 	if err != nil {
 		return fmt.Errorf("encode transaction: %w", err)
 	}
-	err = classify(s.c.sendRaw(ctx, raw))
+	err = classify(e.c.sendRaw(ctx, raw))
 	if err == nil {
 		t.setSent(true)
 	}
@@ -454,115 +378,150 @@ func (s *Sender) broadcast(ctx context.Context, t *transaction) error {
 }
 
 // settle ends the matter of t. Its nonce is used, or else free again. It is done even when ctx has ended.
-func (s *Sender) settle(ctx context.Context, t *transaction, used bool, j Journal) error {
-	if err := j.Note(context.WithoutCancel(ctx), t.key(), nil); err != nil {
+func (e *errand) settle(ctx context.Context, t *transaction, used bool) error {
+	if err := e.journal.Note(context.WithoutCancel(ctx), t.key(), nil); err != nil {
 		return fmt.Errorf("settle tx %s in the journal: %w", t.hash(), err)
 	}
-	s.mu.Lock()
-	delete(s.txs, t.key())
+	e.mu.Lock()
+	delete(e.txs, t.key())
 	if used {
-		s.floor = max(s.floor, t.nonce+1)
+		e.floor = max(e.floor, t.nonce+1)
 	}
-	s.mu.Unlock()
+	e.mu.Unlock()
 	return nil
 }
 
 // await waits for the receipt and settles the matter. errLost: t can no longer happen; its note is still there.
-func (s *Sender) await(ctx context.Context, t *transaction, j Journal, progress func(providers.Progress)) (*types.Receipt, error) {
+func (e *errand) await(ctx context.Context, t *transaction) (*types.Receipt, error) {
 	for {
-		out := s.watch(ctx, t)
+		out := e.watch(ctx, t)
+		var err error
 		switch {
 		case out.err != nil:
-			s.release(t)
-			return nil, fmt.Errorf("wait for tx %s nonce %d: %w", t.hash(), t.nonce, out.err)
+			err = fmt.Errorf("wait for tx %s nonce %d: %w", t.hash(), t.nonce, out.err)
 		case out.lost:
 			return nil, errLost
 		case out.stalled:
-			if err := s.nudge(ctx, t, j, progress); err != nil {
-				s.release(t)
-				return nil, err
-			}
-			continue
+			err = e.nudge(ctx, t, out.head)
 		case out.dropped:
-			tell(progress, "tx_dropped", t, "tx %s is no longer in the chain (reorganised); broadcast again", t.hash())
-			if err := s.withLane(ctx, func() error { return s.broadcast(ctx, t) }); err != nil {
-				s.release(t)
-				return nil, err
+			e.tell("tx_dropped", t, "tx %s is no longer in the chain, which was reorganised; broadcast again, with the same hash", t.hash())
+			t.told = false
+			if err = e.withLane(ctx, func() error { return e.broadcast(ctx, t) }); errors.Is(err, errNonceHeld) {
+				err = nil // the receipts will tell
 			}
-			continue
+		default:
+			if !out.final || !t.told {
+				t.told = true
+				e.tell("tx_mined", t, "tx %s nonce %d is in block %s", out.receipt.TxHash, t.nonce, out.receipt.BlockNumber)
+			}
+			if out.final {
+				return e.confirmed(ctx, t, out.receipt)
+			}
 		}
-		r := out.receipt
-		if !out.confirmed || !t.told {
-			t.told = true
-			tell(progress, "tx_mined", t, "tx %s nonce %d is in block %s", r.TxHash, t.nonce, r.BlockNumber)
-		}
-		if !out.confirmed {
-			continue
-		}
-		tell(progress, "tx_confirmed", t, "tx %s nonce %d confirmed", r.TxHash, t.nonce)
-		if err := s.settle(ctx, t, true, j); err != nil {
+		if err != nil {
+			e.release(t)
 			return nil, err
 		}
-		if r.Status == types.ReceiptStatusSuccessful {
-			return r, nil
-		}
-		return nil, s.failure(ctx, t, r)
 	}
 }
 
+// confirmed settles a transaction that has a final receipt.
+func (e *errand) confirmed(ctx context.Context, t *transaction, r *types.Receipt) (*types.Receipt, error) {
+	e.tell("tx_confirmed", t, "tx %s nonce %d confirmed", r.TxHash, t.nonce)
+	if err := e.settle(ctx, t, true); err != nil {
+		return nil, err
+	}
+	if r.Status == types.ReceiptStatusSuccessful {
+		return r, nil
+	}
+	return nil, e.failure(ctx, t, r)
+}
+
 // nudge helps a transaction that is the first of those waited for and doesn't get on: whatever has to go before it is broadcast
-// again, then itself, with higher fees if its own are too low by now.
-func (s *Sender) nudge(ctx context.Context, t *transaction, j Journal, progress func(providers.Progress)) error {
-	return s.withLane(ctx, func() error {
-		for _, before := range s.unsettled(t.chainID) {
+// again, then itself; with higher fees if its own are too low by now, or if blocks went by without it more than once.
+func (e *errand) nudge(ctx context.Context, t *transaction, head *big.Int) error {
+	return e.withLane(ctx, func() error {
+		for _, before := range e.unsettled(t.chainID) {
 			if before.nonce < t.nonce {
 				before.setSent(false)
 			}
 		}
-		if err := s.flush(ctx, t.chainID, j); err != nil {
+		if err := e.flush(ctx); err != nil {
 			return err
 		}
-		now, err := s.c.GasPrice(ctx)
+		now, err := e.c.GasPrice(ctx)
 		if err != nil {
 			return err
 		}
+		t.stalls++
+		passed := t.stalledAt != nil && head.Cmp(t.stalledAt) > 0
+		t.stalledAt = head
 		old, low := t.hash(), t.fees().Cap.Cmp(higher(new(big.Int), now.Base)) < 0
 		if !low {
-			err := s.broadcast(ctx, t)
-			if err == nil || errors.Is(err, errNonceHeld) {
-				t.setSent(true)
-				tell(progress, "tx_waiting", t, "tx %s nonce %d is not mined yet; broadcast again", old, t.nonce)
-				return nil
+			err := e.broadcast(ctx, t)
+			if err == nil && passed {
+				if err := e.bump(ctx, t, false); err != nil {
+					return err
+				}
 			}
-			if !errors.Is(err, errUnderpriced) {
-				return fmt.Errorf("broadcast tx %s nonce %d again: %w", old, t.nonce, s.held(err, quote{}, t.req))
+			if (err == nil || errors.Is(err, errNonceHeld)) && t.hash() == old {
+				return e.stillWaiting(t)
+			}
+			if low = errors.Is(err, errUnderpriced); err != nil && !low {
+				return fmt.Errorf("broadcast tx %s nonce %d again: %w", old, t.nonce, e.held(err, quote{}, t.req))
 			}
 		}
-		if err := s.bump(ctx, t, j); err != nil {
-			return err
+		if low {
+			if err := e.bump(ctx, t, true); err != nil {
+				return err
+			}
 		}
-		tell(progress, "tx_bumped", t, "tx %s nonce %d did not get on; sent again with higher fees as %s", old, t.nonce, t.hash())
+		e.tell("tx_bumped", t, "tx %s nonce %d did not get on; sent again with at most %s instead of %s per gas as %s", old, t.nonce, gwei(t.fees().Cap), gwei(t.previousCap()), t.hash())
 		return nil
 	})
 }
 
-// failure is the reason of a transaction that is on chain and failed.
-func (s *Sender) failure(ctx context.Context, t *transaction, r *types.Receipt) error {
-	where := fmt.Sprintf("tx %s failed in block %s", r.TxHash, r.BlockNumber)
-	err := s.c.replay(ctx, Msg{From: s.from, To: t.req.To, Data: t.req.Data, Value: t.req.Value}, r.BlockNumber)
-	var revert *RevertError
-	if errors.As(err, &revert) {
-		return fmt.Errorf("%s: %w", where, revert)
+// stillWaiting tells of a transaction that was broadcast again unchanged, and gives up on it after a long while.
+func (e *errand) stillWaiting(t *transaction) error {
+	t.setSent(true)
+	if t.stalls >= patience {
+		return &providers.HeldError{
+			Reason:  fmt.Sprintf("tx %s nonce %d is not mined after %s, though the node has it", t.hash(), t.nonce, time.Duration(t.stalls)*e.opts.StallAfter),
+			Unblock: "it stays in the journal: run again to wait for it",
+		}
 	}
-	if r.GasUsed == t.last().Gas() {
-		return fmt.Errorf("%s: %w", where, &RevertError{Reason: "out of gas"})
-	}
-	return fmt.Errorf("%s: %w", where, &RevertError{})
+	e.tell("tx_waiting", t, "tx %s nonce %d is not mined yet; broadcast again", t.hash(), t.nonce)
+	return nil
 }
 
-// tell reports progress about t.
-func tell(progress func(providers.Progress), typ string, t *transaction, format string, args ...any) {
-	progress(providers.Progress{Type: typ, Message: fmt.Sprintf(format, args...), Fields: map[string]string{
-		"hash": t.hash().Hex(), "nonce": fmt.Sprint(t.nonce), "purpose": t.req.Purpose,
-	}})
+// FailedError is about a transaction that is on chain and failed: gas was spent.
+type FailedError struct {
+	Receipt *types.Receipt
+	Reason  *RevertError
+}
+
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("tx %s failed in block %s: %s", e.Receipt.TxHash, e.Receipt.BlockNumber, e.Reason)
+}
+
+// Unwrap returns the reason.
+func (e *FailedError) Unwrap() error { return e.Reason }
+
+// Lost is what was spent for nothing, in ETH.
+func (e *FailedError) Lost() string {
+	price := e.Receipt.EffectiveGasPrice
+	if price == nil {
+		price = new(big.Int)
+	}
+	return ether(new(big.Int).Mul(price, new(big.Int).SetUint64(e.Receipt.GasUsed)))
+}
+
+// failure finds out why a transaction that is on chain failed.
+func (e *errand) failure(ctx context.Context, t *transaction, r *types.Receipt) error {
+	failed := &FailedError{Receipt: r, Reason: &RevertError{}}
+	err := e.c.replay(ctx, Msg{From: e.from, To: t.req.To, Data: t.req.Data, Value: t.req.Value}, r.BlockNumber)
+	if !errors.As(err, &failed.Reason) && r.GasUsed == t.last().Gas() {
+		failed.Reason = &RevertError{Reason: "out of gas"}
+	}
+	return failed
 }

@@ -159,10 +159,19 @@ func TestSend(t *testing.T) {
 	}
 }
 
+func finality(t *testing.T, text string) chain.Finality {
+	t.Helper()
+	f, err := chain.ParseFinality(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 func TestSendConfirmations(t *testing.T) {
 	a := newAccount(t, 1)
 	j := &journal{}
-	s := a.sender(j, chain.SenderOptions{Confirmations: 3})
+	s := a.sender(j, chain.SenderOptions{Finality: finality(t, "3")})
 	mined := make(chan struct{})
 	done := make(chan error)
 	go func() {
@@ -338,7 +347,7 @@ func TestSendKilled(t *testing.T) {
 				s := a.sender(j, chain.SenderOptions{})
 				if resume {
 					// A provider looks first whether what it wants is there; so does this test.
-					if err := s.Resume(t.Context(), j, quiet); err != nil {
+					if err := s.Resume(t.Context(), chain.ResumeOptions{}, j, quiet); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -388,7 +397,7 @@ func TestForeignNonce(t *testing.T) {
 	saved := maps.Clone(j.notes)
 	t.Run("resume", func(t *testing.T) {
 		var events []string
-		if err := a.sender(j, chain.SenderOptions{}).Resume(t.Context(), j, func(p providers.Progress) { events = append(events, p.Type) }); err != nil {
+		if err := a.sender(j, chain.SenderOptions{}).Resume(t.Context(), chain.ResumeOptions{}, j, func(p providers.Progress) { events = append(events, p.Type) }); err != nil {
 			t.Fatal(err)
 		}
 		a.wantClean(j)
@@ -466,13 +475,13 @@ func TestSendHeld(t *testing.T) {
 	}
 	t.Run("fee cap", func(t *testing.T) {
 		j := &journal{}
-		held(t, a.sender(j, chain.SenderOptions{MaxFee: big.NewInt(1)}), j, give(target(1)), "above the maximum of 1 wei")
+		held(t, a.sender(j, chain.SenderOptions{MaxFee: big.NewInt(1)}), j, give(target(1)), "max_fee_gwei allows 0.000000001 gwei")
 	})
 	t.Run("funds", func(t *testing.T) {
 		j := &journal{}
 		req := give(target(1))
 		req.Value = new(big.Int).Mul(big.NewInt(1e18), big.NewInt(1e6))
-		held(t, a.sender(j, chain.SenderOptions{}), j, req, "has 10000000000000000000000 wei")
+		held(t, a.sender(j, chain.SenderOptions{}), j, req, "has 10000 ETH")
 	})
 	t.Run("funds at broadcast", func(t *testing.T) {
 		j := &journal{}

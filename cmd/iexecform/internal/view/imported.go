@@ -26,6 +26,8 @@ func header(c *plan.Change) string {
 		return fmt.Sprintf("# %s will be replaced, as requested", c.Addr)
 	case c.Reason == plan.ReasonTainted:
 		return fmt.Sprintf("# %s is tainted, so must be replaced", c.Addr)
+	case c.Kind == providers.Adopt && c.Before.IsNull():
+		return fmt.Sprintf("# %s will be adopted: it is on its way", c.Addr)
 	case c.Kind != providers.NoOp:
 		return fmt.Sprintf("# %s %s", c.Addr, kindOf(c.Kind).header)
 	case c.Importing != "":

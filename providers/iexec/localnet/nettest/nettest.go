@@ -128,14 +128,20 @@ func sendValue(ctx context.Context, client *ethclient.Client, from *ecdsa.Privat
 	return receipt, nil
 }
 
-// mined waits for the receipt of a transaction.
+// mined waits for the receipt of a transaction, and until the newest block is that of the receipt or a later one.
 func mined(ctx context.Context, client *ethclient.Client, hash common.Hash) (*types.Receipt, error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		receipt, err := client.TransactionReceipt(ctx, hash)
-		if !errors.Is(err, ethereum.NotFound) {
-			return receipt, err
+		switch {
+		case errors.Is(err, ethereum.NotFound):
+		case err != nil:
+			return nil, err
+		default:
+			if head, err := client.BlockNumber(ctx); err != nil || head >= receipt.BlockNumber.Uint64() {
+				return receipt, err
+			}
 		}
 		select {
 		case <-tick.C:
