@@ -39,6 +39,7 @@ import (
 // A ground is what scenarios share: a local network, and the programs.
 type ground struct {
 	network  func() *localnet.Network
+	program  func() string // anvil
 	bin      string
 	accounts atomic.Int32
 
@@ -53,6 +54,7 @@ type plainRun struct {
 
 func newGround(t *testing.T) *ground {
 	return &ground{
+		program: sync.OnceValue(func() string { return anvil.Install(t) }),
 		network: sync.OnceValue(func() *localnet.Network { return nettest.Start(t) }),
 		bin:     programs(t, "iexecform", "iexecform-dying"), plain: map[string]*plainRun{},
 	}
@@ -90,7 +92,7 @@ func (g *ground) world(t testing.TB) *world {
 // anvil makes a project on a network of its own, whose chain is anvil's.
 func (g *ground) anvil(t *testing.T, args ...string) (*world, *anvil.Node) {
 	t.Helper()
-	node := anvil.Start(t, args...)
+	node := anvil.Start(t, g.program(), args...)
 	return g.worldOn(t, nettest.Start(t, func(o *localnet.Options) { o.Node = node.URL })), node
 }
 

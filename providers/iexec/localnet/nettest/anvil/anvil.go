@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/rpc"
@@ -46,18 +47,26 @@ type Node struct {
 	rpc *rpc.Client
 }
 
-// Start starts a node on a free port, which ends with the test. It makes a block for each transaction.
-func Start(t testing.TB, args ...string) *Node {
+// Start starts a node on a free port, which ends with the test. It makes a block for each transaction. program is what Install
+// returned.
+func Start(t testing.TB, program string, args ...string) *Node {
 	t.Helper()
-	program := install(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, append([]string{"--port", "0", "--hardfork", "prague"}, args...)...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start anvil: %v", err)
+	var cmd *exec.Cmd
+	var out io.Reader
+	for {
+		cmd = exec.CommandContext(ctx, program, append([]string{"--port", "0", "--hardfork", "prague"}, args...)...)
+		var err error
+		if out, err = cmd.StdoutPipe(); err == nil {
+			err = cmd.Start()
+		}
+		if errors.Is(err, syscall.ETXTBSY) { // another child of this process still has it open for writing
+			continue
+		}
+		if err != nil {
+			t.Fatalf("start anvil: %v", err)
+		}
+		break
 	}
 	n := &Node{t: t}
 	lines := bufio.NewScanner(out)
@@ -81,6 +90,7 @@ func Start(t testing.TB, args ...string) *Node {
 	if n.URL == "" {
 		t.Fatalf("anvil ended:\n%s", said.String())
 	}
+	var err error
 	if n.rpc, err = rpc.Dial(n.URL); err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +108,8 @@ func (n *Node) Call(method string, args ...any) any {
 	return result
 }
 
-// install returns the program.
-func install(t testing.TB) string {
+// Install returns the program, which is there until the end of the test.
+func Install(t testing.TB) string {
 	t.Helper()
 	platform := runtime.GOOS + "-" + runtime.GOARCH
 	if integrity() == "" {

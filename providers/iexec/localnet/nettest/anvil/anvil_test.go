@@ -13,7 +13,7 @@ import (
 
 // The network stands on anvil as it does on its own chain: the real contracts take an app, and a buyer's deal.
 func TestNetworkOnAnvil(t *testing.T) {
-	node := anvil.Start(t)
+	node := anvil.Start(t, anvil.Install(t))
 	net := nettest.Start(t, func(o *localnet.Options) { o.Node = node.URL })
 	owner := poco.DevAccounts()[1]
 	app := nettest.CreateApp(t, net, owner, poco.App{Name: "a", Type: "DOCKER", Multiaddr: []byte("x"), Checksum: common.Hash{1}})
