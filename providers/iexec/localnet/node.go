@@ -46,13 +46,15 @@ func dialNode(ctx context.Context, rawURL string) (*otherNode, error) {
 	return &otherNode{client: client}, nil
 }
 
-// settle waits, half a minute at most, until the node has made blocks of what the first account sent.
+// settle waits, half a minute at most, until the node has made blocks of what the first account sent. anvil may overlook a
+// transaction that comes while it makes a block, until it is told to make another.
 func (n *otherNode) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	deployer, client := poco.DevAccounts()[0].Address, ethclient.NewClient(n.client)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
+	last, since := uint64(0), time.Now()
 	for {
 		mined, err := client.NonceAt(ctx, deployer, nil)
 		if err != nil {
@@ -60,6 +62,12 @@ func (n *otherNode) settle(ctx context.Context) {
 		}
 		if sent, err := client.PendingNonceAt(ctx, deployer); err != nil || sent == mined {
 			return
+		}
+		if mined > last {
+			last, since = mined, time.Now()
+		} else if time.Since(since) > 200*time.Millisecond {
+			_ = n.client.CallContext(ctx, nil, "evm_mine") // other nodes don't know it
+			since = time.Now()
 		}
 		<-tick.C
 	}
