@@ -9,8 +9,10 @@ FUZZTIME  ?= 5m
 
 LINT_VERSION := v2.15.0
 LINT         := bin/golangci-lint-$(LINT_VERSION)
+VULN_VERSION := v1.9.0
+VULN         := bin/govulncheck-$(VULN_VERSION)
 
-.PHONY: help build test faults lint bench fuzz demo docs clean
+.PHONY: help build test faults lint vuln bench fuzz demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +35,13 @@ lint: $(LINT) ## Run the linters
 $(LINT):
 	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	mv bin/golangci-lint $@
+
+vuln: $(VULN) ## Look for known vulnerabilities of what the program calls (needs jq)
+	.ci/vuln $(VULN)
+
+$(VULN):
+	GOBIN=$(CURDIR)/bin go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
+	mv bin/govulncheck $@
 
 bench: ## Run the benchmarks (BENCH=regexp)
 	go test -timeout 60m -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -127,7 +127,7 @@ var link = regexp.MustCompile("\\[(`?)([^\\]`]+)`?\\]\\(([^)#:]+)(?:#[^)]*)?\\)"
 // package's name may stand in front.
 func TestArchitectureLinks(t *testing.T) {
 	names := 0
-	for _, document := range []string{"ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"} {
+	for _, document := range []string{"ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "SECURITY.md"} {
 		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Error(err)
@@ -153,6 +153,30 @@ func TestArchitectureLinks(t *testing.T) {
 	}
 	if names == 0 {
 		t.Error("ARCHITECTURE.md links to nothing in the code: it must trace a plan and an apply with links of the form [`Name`](path/to/file.go)")
+	}
+}
+
+// testLink is a link to a test: of Go, or a script.
+var testLink = regexp.MustCompile("\\[`(Test|Fuzz)\\w+`\\]\\(\\S+_test\\.go\\)|\\]\\(cmd/iexecform/testdata/\\S+\\.txtar\\)")
+
+// Each line of the table in SECURITY.md claims something, and names a test of it; TestArchitectureLinks sees to it that the test is
+// there.
+func TestSecurityClaims(t *testing.T) {
+	text, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := 0
+	for row := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(row, "| ") || strings.HasPrefix(row, "| ---") || strings.HasPrefix(row, "| Claim") {
+			continue
+		}
+		if claims++; !testLink.MatchString(row) {
+			t.Errorf("SECURITY.md: no test of %s", row)
+		}
+	}
+	if claims < 20 {
+		t.Errorf("SECURITY.md makes %d claims only: its table isn't read", claims)
 	}
 }
 

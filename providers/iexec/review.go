@@ -10,8 +10,20 @@ import (
 
 // Review implements providers.Reviewer.
 func (c *client) Review(ctx context.Context, actions []providers.Action) ([]providers.Notice, error) {
-	notices := slices.Concat(c.reviewFunds(ctx, actions), c.reviewStrangers(ctx, actions), c.reviewTransfers(ctx, actions), c.reviewTime(actions))
+	notices := slices.Concat(c.reviewFunds(ctx, actions), c.reviewWallet(), c.reviewStrangers(ctx, actions), c.reviewTransfers(ctx, actions), c.reviewTime(actions))
 	return notices, c.reviewOpen(ctx, actions)
+}
+
+// reviewWallet warns of files that others can read, or replace.
+func (c *client) reviewWallet() (notices []providers.Notice) {
+	if c.wallet == nil {
+		return nil
+	}
+	for _, name := range c.wallet.Exposed() {
+		notices = append(notices, providers.Notice{Level: providers.Warning, Attr: "wallet",
+			Summary: fmt.Sprintf("other users of this machine can read %s, and with it sign as %s: run `chmod 600 %s`", name, c.wallet.Address(), name)})
+	}
+	return notices
 }
 
 // reviewFunds looks whether the wallet can pay for the gas. If the chain doesn't say, apply will look again.

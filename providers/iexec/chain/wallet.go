@@ -200,6 +200,19 @@ func keyOf(variable string, env func(string) string) (*KeySigner, error) {
 // Address is the account, known without any password.
 func (w *Wallet) Address() common.Address { return w.address }
 
+// Exposed is the password file, if it counts and other users of the machine can read or write it. A keystore file alone opens
+// nothing. On Windows, where modes say nothing, it is empty.
+func (w *Wallet) Exposed() []string {
+	if w.file == "" || w.passwordFile == "" || w.env(EnvPassword) != "" || runtime.GOOS == "windows" {
+		return nil
+	}
+	info, err := os.Stat(w.passwordFile)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return nil // what is missing is told when it is needed
+	}
+	return []string{w.passwordFile}
+}
+
 // Format prints the address, whatever the verb.
 func (w *Wallet) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "wallet "+w.address.Hex()) }
 

@@ -62,6 +62,34 @@ func utc(year int, a common.Address) string {
 	return fmt.Sprintf("UTC--%d-01-31T12-00-00.123000000Z--%s", year, a.Hex()[2:])
 }
 
+// A password file that others can read is told, unless it doesn't count.
+func TestExposedPasswordFile(t *testing.T) {
+	dir := t.TempDir()
+	keyFile(t, dir, "mine.json", 2, "pass", false)
+	file := filepath.Join(dir, "password")
+	for mode, want := range map[os.FileMode]int{0o600: 0, 0o400: 0, 0o640: 1, 0o604: 1, 0o622: 1} {
+		if err := os.WriteFile(file, []byte("pass"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		w, err := chain.OpenWallet(chain.WalletConfig{Keystore: dir, PasswordFile: file}, env(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Exposed(); len(got) != want {
+			t.Errorf("mode %o: %v", mode, got)
+		}
+		if w, err = chain.OpenWallet(chain.WalletConfig{Keystore: dir, PasswordFile: file}, env(chain.EnvPassword, "pass"), nil); err != nil || len(w.Exposed()) > 0 {
+			t.Errorf("mode %o, with a password in the environment: %v, %v", mode, w, err)
+		}
+		if err := os.Chmod(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestOpenWallet(t *testing.T) {
 	accs := poco.DevAccounts()
 	dir, one, empty := t.TempDir(), t.TempDir(), t.TempDir()
