@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ type planOptions struct {
 	inputFlags
 	lockFlags
 	destroy, refreshOnly bool
-	noRefresh            bool
+	noRefresh, noMarket  bool
 	selectionFlags
 	replace       []string
 	ack           []string
@@ -50,7 +51,7 @@ func (o *planOptions) addInputs(cmd *cobra.Command, a *app) {
 	flags.StringArrayVar(&o.replace, "replace", nil, "make a new object for the resource `ADDRESS` (repeatable)")
 	_ = cmd.RegisterFlagCompletionFunc("replace", a.completeAddresses) // fails for a flag that doesn't exist
 	flags.StringArrayVar(&o.ack, "ack", nil, "go on although the policy `NAME` doesn't hold; the plan tells so (repeatable)")
-	flags.Var((*inverted)(&o.noRefresh), "refresh", "look what exists; --refresh=false takes the state's word for it")
+	flags.Var((*refreshValue)(o), "refresh", "look what exists; --refresh=false takes the state's word for it, --refresh=market=false for the market alone")
 	flags.Lookup("refresh").NoOptDefVal = "true"
 	flags.IntVar(&o.parallelism, "parallelism", 0, "do at most `N` things at once (default: 10 reads, 16 actions)")
 	flags.BoolVar(&o.compact, "compact-warnings", false, "print warnings without details")
@@ -75,6 +76,7 @@ func (o *planOptions) check(cmd *cobra.Command) error {
 		text string
 	}{
 		{o.destroy && o.refreshOnly, "--destroy and --refresh-only exclude each other"},
+		{o.refreshOnly && o.noMarket, "--refresh-only and --refresh=market=false exclude each other"},
 		{o.refreshOnly && o.noRefresh, "--refresh-only and --refresh=false exclude each other"},
 		{o.refreshOnly && len(o.replace) > 0, "--refresh-only changes nothing, so --replace has no meaning"},
 		{o.destroy && len(o.replace) > 0, "--destroy makes nothing, so --replace has no meaning"},
@@ -98,6 +100,20 @@ func (o *planOptions) mode() plan.Mode {
 	}
 	return plan.Normal
 }
+
+// refreshValue is the value of --refresh: true or false, for all or, after "market=", for the market.
+type refreshValue planOptions
+
+func (v *refreshValue) Set(text string) error {
+	of, market := strings.CutPrefix(text, "market=")
+	if market {
+		return (*inverted)(&v.noMarket).Set(of)
+	}
+	return (*inverted)(&v.noRefresh).Set(text)
+}
+
+func (v *refreshValue) String() string { return (*inverted)(&v.noRefresh).String() }
+func (v *refreshValue) Type() string   { return "bool" }
 
 // built is a plan with all that applying it takes. close must be called.
 type built struct {
@@ -176,11 +192,15 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	}
 	a.ballast = nil
 	registry := a.providers()
-	if o.skipTrial {
-		registry = maps.Clone(registry)
-		for name, p := range registry {
-			registry[name] = iexec.WithoutTrials(p)
+	registry = maps.Clone(registry)
+	for name, p := range registry {
+		if o.skipTrial {
+			p = iexec.WithoutTrials(p)
 		}
+		if o.noMarket {
+			p = iexec.WithoutMarket(p)
+		}
+		registry[name] = p
 	}
 	locked, err := modules.Images(a.dir)
 	if err != nil {

@@ -126,6 +126,12 @@ func registryRefuses(t *testing.T, g *ground) {
 	w.calm()
 	w.push(bad)
 	w.apply()
+	// With the digest locked, a registry that doesn't answer is a warning.
+	w.run(0, "init", "--images")
+	w.registry.Set(faultproxy.Rule{Match: path, Fault: faultproxy.Status(http.StatusTooManyRequests, 3600)})
+	w.run(0, "plan", "--detailed-exitcode").tells("nobody looked what "+bad+" stands for", "allows no more requests for now")
+	w.registry.Set(faultproxy.Rule{Match: path, Fault: faultproxy.Status(http.StatusNotFound, 0)})
+	w.run(1, "plan").tells("image not found")
 	w.check(2)
 }
 

@@ -25,6 +25,7 @@ func marketFaults() []scenario {
 		{number: 30, title: "the image's tag moves between plan and apply", run: tagMoved},
 		{number: 31, title: "the registry answers 404, 401 or 429", run: registryRefuses},
 		{number: 32, title: "an image of several platforms gets one more", run: platformAdded},
+		{number: 33, title: "the market is down", run: marketDown},
 		{number: 34, title: "the market takes an order and loses it", run: lostWrite},
 		{number: 35, title: "the order is published already, and another one of the same app", run: publishedAlready},
 		{number: 36, title: "more open orders than the market takes", run: tooManyOrders},
@@ -358,4 +359,38 @@ func givenAway(t *testing.T, g *ground) {
 	w.caughtUp()
 	w.apply()
 	w.check(2)
+}
+
+// marketDown has the market say that it will be back much later, so that nobody waits for it.
+func marketDown(t *testing.T, g *ground) {
+	w := g.world(t)
+	w.write(anApp + anOrder)
+	w.market.Set(faultproxy.Rule{Fault: faultproxy.Status(http.StatusServiceUnavailable, 3600)})
+	// The chain part is planned nevertheless, and with the flag all of it.
+	w.run(1, "plan").tells("iexec_app.a will be created", "!iexec_apporder.o will be created", "This plan is incomplete", "503", "give --refresh=market=false")
+	w.run(2, "plan", "--refresh=market=false", "--detailed-exitcode", "--out=planned").tells("iexec_app.a will be created", "iexec_apporder.o will be created", "the market was not asked")
+	w.market.Reset()
+	w.run(1, "apply", "planned").tells("publish failed", "503")
+	if w.sent() != 1 || len(w.rows()) != 0 {
+		t.Errorf("%d transactions, %d orders; want the app, and no order", w.sent(), len(w.rows()))
+	}
+	hash, order := w.order()
+	if len(order.Sign) != 65 {
+		t.Errorf("signature %x", order.Sign)
+	}
+	// What is left is to publish, with the same signature, while it is down and afterwards.
+	w.run(2, "plan", "--refresh=market=false", "--detailed-exitcode").tells("publish order "+hash, "!sign order", "!deploy app")
+	w.run(1, "apply", "--refresh=market=false", "--auto-approve").tells("publish failed")
+	var posted []string
+	w.market.Set(faultproxy.Rule{Match: "POST /apporders", Fault: bodies(&posted, pass)})
+	w.changes().tells("publish order "+hash, "!sign order", "!deploy app")
+	w.apply()
+	if len(posted) != 1 || !strings.Contains(posted[0], hexutil.Encode(order.Sign)) {
+		t.Errorf("posted %q, want the order as it was signed", posted)
+	}
+	// An outage changes nothing about what is there.
+	w.market.Set(faultproxy.Rule{Fault: faultproxy.Status(http.StatusServiceUnavailable, 3600)})
+	w.run(0, "plan", "--refresh=market=false", "--detailed-exitcode")
+	w.run(1, "plan")
+	w.check(1)
 }

@@ -232,6 +232,9 @@ type listingFunc = func(context.Context) (*listing, error)
 
 // list reads, once a run, the open orders of the wallet.
 func (c *client) list(ctx context.Context, k *poco.Kind) (*listing, error) {
+	if c.noMarket {
+		return nil, errNotAsked
+	}
 	owner, err := c.address()
 	if err != nil {
 		return nil, err
@@ -310,7 +313,7 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 				rows, marketErr = c.list(ctx, o.kind)
 			}
 		})
-		if err := cmp.Or(chainErr, marketErr); err != nil {
+		if err := cmp.Or(chainErr, adviseMarket(marketErr)); err != nil {
 			return fail(len(reqs), providers.ReadResult{Err: err})
 		}
 		for i, s := range all {
@@ -340,7 +343,7 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 	return results
 }
 
-// observe brings a known order up to date.
+// observe brings a known order up to date. Without rows the market isn't asked.
 func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.Int, rows *listing) error {
 	status, before := s.status, s.consumed
 	defer func() { s.changed = s.status != status || s.consumed.Cmp(before) != 0 }()
@@ -352,6 +355,9 @@ func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.
 	case full:
 		// The chain doesn't tell sold out from closed; the market may.
 		s.consumed, s.status = consumed, statusFilled
+		if rows == nil {
+			return nil
+		}
 		row, err := c.market.Get(ctx, o.kind, s.hash)
 		if err != nil {
 			return err
@@ -361,8 +367,12 @@ func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.
 		}
 		return nil
 	}
-	s.consumed, s.status = consumed, statusSigned
-	if rows.byHash[s.hash] != nil {
+	s.consumed = consumed
+	if rows == nil && s.status != statusClosing {
+		return nil // as the state has it
+	}
+	s.status = statusSigned
+	if rows != nil && rows.byHash[s.hash] != nil {
 		s.status = statusOpen
 	}
 	return nil

@@ -62,7 +62,7 @@ func (c *client) checkOffers(ctx context.Context, o order, open []*orderPlan) {
 		p.checkParties(parties)
 		p.checkSupply(supply)
 	}
-	if o.kind == poco.RequestOrder {
+	if o.kind == poco.RequestOrder && !c.noMarket {
 		for _, p := range open[:min(len(open), maxAsked)] {
 			p.checkOffered(ctx)
 		}
@@ -187,6 +187,9 @@ func (p *orderPlan) checkParties(there map[common.Address]bool) {
 
 // readSupply reads the open workerpool orders of the market: its first page, which is all but of a crowded market.
 func (c *client) readSupply(ctx context.Context) ([]market.Row, error) {
+	if c.noMarket {
+		return nil, nil
+	}
 	const page = 1000
 	filter := url.Values{}
 	for _, name := range []string{"workerpool", "app", "dataset", "requester"} {

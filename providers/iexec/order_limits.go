@@ -35,8 +35,12 @@ func (c *client) checkRoom(ctx context.Context, o order, open []*orderPlan) {
 	}
 }
 
-// reviewTime says how long the market's limit of requests holds the plan up.
+// reviewTime says how long the market's limit of requests holds the plan up, or that the market was not asked.
 func (c *client) reviewTime(actions []providers.Action) []providers.Notice {
+	if c.noMarket {
+		return []providers.Notice{{Level: providers.Warning, Attr: "market_url",
+			Summary: "the market was not asked: what it shows is taken from the state, and orders that the state doesn't know are not found"}}
+	}
 	requests, wait := c.market.Estimate(writesOf(actions))
 	if limit, _ := c.market.RateLimit(); 2*requests <= limit || limit == 0 {
 		return nil

@@ -2,6 +2,7 @@ package iexec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -44,8 +45,11 @@ func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) 
 		return nil
 	}
 	rows, err := c.list(ctx, o.kind)
+	if errors.Is(err, errNotAsked) {
+		return nil
+	}
 	if err != nil {
-		return err
+		return adviseMarket(err)
 	}
 	for _, p := range todo {
 		if p.req.Prior.IsNull() && p.result.Err == nil {
@@ -267,7 +271,7 @@ func (c *client) chooseGenerations(ctx context.Context, open []*orderPlan) {
 
 // soldOut recognises, for a resource without state, an order that was filled: then nothing more is offered.
 func (p *orderPlan) soldOut(ctx context.Context) bool {
-	if !p.req.Prior.IsNull() || p.adopted || p.next.volume().Cmp(p.d.num0("volume")) != 0 {
+	if p.c.noMarket || !p.req.Prior.IsNull() || p.adopted || p.next.volume().Cmp(p.d.num0("volume")) != 0 {
 		return false
 	}
 	row, err := p.c.market.Get(ctx, p.kind, p.next.hash)

@@ -46,6 +46,7 @@ type provider struct {
 	getenv     func(string) string
 	standIn    *StandIn // nil: the chains that are configured
 	skipTrials bool
+	noMarket   bool // plans take the state's word for what it shows
 }
 
 // A resourceType is one kind of object: its table and what is done with it.
@@ -178,6 +179,7 @@ type client struct {
 
 	standsIn   bool // for tests: the network stands in for another one
 	skipTrials bool
+	noMarket   bool                // plans take the state's word for what the market shows
 	trials     *semaphore.Weighted // at the same time
 
 	known map[string]resourceType
@@ -208,7 +210,7 @@ type client struct {
 func (p provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
 	c := &client{
 		project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewLocked(req.Locked),
-		standsIn: p.standIn != nil, skipTrials: p.skipTrials, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
+		standsIn: p.standIn != nil, skipTrials: p.skipTrials, noMarket: p.noMarket, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
 		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
@@ -259,7 +261,7 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 
 // begin asks the market for its orders already while the state is being read, if the state has orders.
 func (c *client) begin(ctx context.Context, types []string) {
-	if c.wallet == nil {
+	if c.wallet == nil || c.noMarket {
 		return
 	}
 	for _, typ := range types {

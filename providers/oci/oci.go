@@ -111,8 +111,9 @@ func (c *client) ReadData(ctx context.Context, req providers.DataRequest) (provi
 	values["digest"] = cty.StringVal(image.Digest)
 	values["checksum"] = cty.StringVal(image.Checksum())
 	values["pinned_reference"] = cty.StringVal(image.Pinned())
-	values["media_type"] = cty.StringVal(image.MediaType)
-	values["size"] = cty.NumberIntVal(image.Size)
+	if image.Unseen == nil { // else they are null
+		values["media_type"], values["size"] = cty.StringVal(image.MediaType), cty.NumberIntVal(image.Size)
+	}
 	result := providers.DataResult{Value: cty.ObjectVal(values), Notices: image.Notices("reference")}
 	if image.movable() {
 		verify := image.VerifyAction()

@@ -44,6 +44,7 @@ type Image struct {
 	MediaType string
 	Size      int64  // of the manifest or index, in bytes
 	Moved     string // what the reference stands for by now, where another digest is locked; else ""
+	Unseen    error  // why the registry could not be asked whether a locked digest still holds; else nil
 }
 
 // Checksum is the digest as an iExec app has it: "0x" and hex.
@@ -71,6 +72,13 @@ func (i Image) Expect() []providers.Precondition {
 
 // Notices warn of a reference that stands for something else than what is locked. attr is the attribute with the reference.
 func (i Image) Notices(attr string) []providers.Notice {
+	if i.Unseen != nil {
+		return []providers.Notice{{
+			Level: providers.Warning, Attr: attr,
+			Summary: fmt.Sprintf("nobody looked what %s stands for: the lock file's %s is taken", i.Reference, i.Digest),
+			Detail:  fmt.Sprintf("%s. Apply looks again before it does anything.", i.Unseen),
+		}}
+	}
 	if i.Moved == "" {
 		return nil
 	}
@@ -140,7 +148,7 @@ type request struct{ reference, platform string }
 func NewResolver() *Resolver { return NewLocked(nil) }
 
 // NewLocked makes a resolver to which the references stand for the digests that are locked, whatever they stand for now, as
-// long as the registry has those. A lookup for a platform is not locked.
+// long as the registry has those, or doesn't answer. A lookup for a platform is not locked.
 func NewLocked(digests map[string]string) *Resolver {
 	t := Transport()
 	t.ResponseHeaderTimeout = 20 * time.Second
@@ -171,7 +179,12 @@ func (r *Resolver) Resolve(ctx context.Context, reference, platform string) (Ima
 			return image, nil
 		}
 		image, err := r.lookUp(ctx, key)
-		if digest := r.locked[reference]; err == nil && platform == "" && digest != "" && digest != image.Digest {
+		digest := r.locked[reference]
+		switch {
+		case platform != "" || digest == "" || digest == image.Digest:
+		case errors.Is(err, ErrUnavailable):
+			image.Digest, image.Unseen, err = digest, err, nil
+		case err == nil:
 			moved := image.Digest
 			image.Digest = digest
 			if image, err = r.lookUp(ctx, request{reference: image.Pinned()}); err != nil {
