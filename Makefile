@@ -6,13 +6,14 @@ TESTFLAGS ?=
 BENCH     ?= .
 FUZZ      ?= .
 FUZZTIME  ?= 5m
+DURATION  ?= 60s
 
 LINT_VERSION := v2.15.0
 LINT         := bin/golangci-lint-$(LINT_VERSION)
 VULN_VERSION := v1.9.0
 VULN         := bin/govulncheck-$(VULN_VERSION)
 
-.PHONY: help build test faults lint vuln bench fuzz demo docs clean
+.PHONY: help build test faults load lint vuln bench fuzz demo docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ test: ## Run all tests (TESTFLAGS=-race, …)
 # Without a package's name go test shows what a test prints.
 faults: ## Run the fault scenarios B-1 to B-60, one line each (part of test)
 	cd cmd/iexecform && go test -count=1 -timeout 30m $(TESTFLAGS) -run '^TestFaults$$'
+
+load: ## Run eight writers against one state on each store (DURATION=60s; a few rounds are part of test)
+	LOAD_DURATION=$(DURATION) go test -count=1 -timeout 60m -run '^TestLoad$$' -v ./cmd/iexecform | grep -E 'writers|FAIL|^ok'
 
 lint: $(LINT) ## Run the linters
 	$(LINT) run
