@@ -635,6 +635,7 @@ func (b *builder) dependentsFirst(list []addr.Instance) []addr.Instance {
 // finish turns the proposals into the plan. It returns what clients have against it as a whole.
 func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, diags hcl.Diagnostics) hcl.Diagnostics {
 	p := b.plan
+	aside := b.watched(ctx)
 	p.Complete = !diags.HasErrors()
 	p.Checks = evaluation.Checks
 	p.Changes = make([]Change, 0, len(b.order))
@@ -671,6 +672,7 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 	b.orderActions()
 	b.groupActions(ctx)
 	p.Pending = b.session.Pending(ctx, p.Actions)
+	p.Notices = append(p.Notices, aside...)
 	refused := b.review(ctx)
 	p.Complete = p.Complete && !refused.HasErrors()
 	if b.Mode == Normal {
@@ -679,6 +681,27 @@ func (b *builder) finish(ctx context.Context, evaluation *config.Evaluation, dia
 		p.Outputs = outputChanges(b.State.Snapshot, &config.Evaluation{}, false)
 	}
 	return refused
+}
+
+// watched collects what clients noticed beside planning, and returns what is about providers.
+func (b *builder) watched(ctx context.Context) (aside []Notice) {
+	for _, p := range b.session.Providers() {
+		client, _ := b.session.Client(p)
+		watcher, ok := client.(providers.Watcher)
+		if !ok {
+			continue
+		}
+		for i, notices := range watcher.Noticed(ctx) {
+			if i == (addr.Instance{}) {
+				for _, n := range notices {
+					aside = append(aside, Notice{Provider: p.String(), Notice: n})
+				}
+			} else if c := b.proposals[i]; c != nil {
+				c.Notices = append(c.Notices, notices...)
+			}
+		}
+	}
+	return aside
 }
 
 // review lets clients look at their actions together.

@@ -19,6 +19,9 @@ import (
 	"testing"
 
 	"github.com/ethereum/go-ethereum/crypto"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
@@ -45,7 +48,7 @@ func released() {
 // TestScripts runs testdata/*.txtar: what users see, one behaviour a script. Beside testscript's own commands there are:
 //
 //	localnet          start the local network (one for all scripts) and give the script an account of its own on it:
-//	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_SMS, LOCALNET_IMAGE, LOCALNET_ADDRESS, LOCALNET_CONTRACTS,
+//	                  sets LOCALNET_RPC, LOCALNET_MARKET, LOCALNET_SMS, LOCALNET_IMAGE, LOCALNET_REGISTRY, LOCALNET_ADDRESS, LOCALNET_CONTRACTS,
 //	                  IEXECFORM_PRIVATE_KEY and the variables rpc_url, market_url, sms_url and image (as IEXECFORM_VAR_…)
 //	localnet second   the same, and another local network with the same account: sets the variables second_rpc_url and
 //	                  second_market_url as well
@@ -60,6 +63,7 @@ func released() {
 //	between NAME URL PATTERN ANSWER   set NAME to the URL of a node that answers some calls otherwise than the one at URL
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
+//	overwrite REF     push another image under the reference
 //	replace A B FILE  replace the text A in a file by B; both may use environment variables
 //	capture NAME      set NAME to the last standard output
 //	atlantis STAGE    run the steps of a stage of examples/ci/atlantis
@@ -104,6 +108,13 @@ func TestScripts(t *testing.T) {
 			"between":  between,
 			"serve":    serve,
 			"replace":  replaceText,
+			"overwrite": func(ts *testscript.TestScript, _ bool, args []string) {
+				ref, err := name.ParseReference(args[0])
+				ts.Check(err)
+				image, err := random.Image(100, 1)
+				ts.Check(err)
+				ts.Check(remote.Write(ref, image))
+			},
 			"official": func(ts *testscript.TestScript, _ bool, args []string) { official(ts, programs(), args) },
 			"capture": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
@@ -129,6 +140,7 @@ func networks(t *testing.T, network, second func() *localnet.Network) func(*test
 			"LOCALNET_CONTRACTS": filepath.Join(cache, "iexecform", "contracts"),
 			"LOCALNET_RPC":       info.RPCURL, "LOCALNET_MARKET": info.MarketURL, "LOCALNET_SMS": info.SMSURL, "LOCALNET_IMAGE": info.SampleImage,
 			"LOCALNET_ADDRESS":         account.Address.Hex(),
+			"LOCALNET_REGISTRY":        strings.SplitN(info.SampleImage, "/", 2)[0],
 			"IEXECFORM_PRIVATE_KEY":    "0x" + hex.EncodeToString(crypto.FromECDSA(account.Key)),
 			"IEXECFORM_VAR_rpc_url":    info.RPCURL,
 			"IEXECFORM_VAR_market_url": info.MarketURL,

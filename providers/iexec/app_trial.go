@@ -180,11 +180,14 @@ type trialPayload struct {
 	Network    bool           `json:"network,omitempty"`
 }
 
+// digestOf is what the checksum of an app stands for.
+func digestOf(app object) string { return "sha256:" + strings.TrimPrefix(app.str("checksum"), "0x") }
+
 // trialOf reads the trial block of an app with a checksum, which must not be null.
 func trialOf(app object) trialPayload {
 	block := object{app.v.GetAttr(trialBlockName)}
 	p := trialPayload{
-		Image: app.str("multiaddr"), Digest: "sha256:" + strings.TrimPrefix(app.str("checksum"), "0x"),
+		Image: app.str("multiaddr"), Digest: digestOf(app),
 		Args: block.str("args"), Datasets: texts(block.v.GetAttr("dataset")), InputFiles: texts(block.v.GetAttr("input_files")),
 		Expect: texts(block.v.GetAttr("expect")), Runs: int(block.num0("runs").Int64()), Timeout: block.str("timeout"),
 		Memory: block.num0("memory").Int64(), Output: block.num0("output_limit").Int64(), Network: block.v.GetAttr("network").True(),
@@ -234,8 +237,7 @@ func (p trialPayload) spec(dir string) (trial.Spec, error) {
 func TrialSpec(app cty.Value, dir string) (trial.Spec, error) {
 	block := app.GetAttr(trialBlockName)
 	if block.IsNull() {
-		o := object{app}
-		return trial.Spec{Image: o.str("multiaddr"), Digest: "sha256:" + strings.TrimPrefix(strings.ToLower(o.str("checksum")), "0x")}, nil
+		return trial.Spec{Image: object{app}.str("multiaddr"), Digest: digestOf(object{app})}, nil
 	}
 	s, err := trialOf(object{app}).spec(dir)
 	if secrets := block.GetAttr("secrets"); err == nil && !secrets.IsNull() {

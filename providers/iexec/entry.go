@@ -241,6 +241,9 @@ func (e entry) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 	for i, r := range reqs {
 		addresses[i] = object{r.Prior}.address("address")
 	}
+	if e.kind == poco.AppEntry {
+		c.watchTags(ctx, reqs)
+	}
 	owners, err := c.ownersOf(ctx, e.kind, addresses)
 	if err != nil {
 		return fail(len(reqs), providers.ReadResult{Err: err})

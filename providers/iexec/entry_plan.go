@@ -230,6 +230,8 @@ func (p *entryPlan) keep(ctx context.Context, c *client) {
 	}
 	if p.image != nil {
 		p.result.Expect = p.image.Expect()
+	} else if p.kind == poco.AppEntry {
+		c.pinnedAs(p.req.Addr, current)
 	}
 	after := p.changePolicies(ctx, c, current, from, p.tryImage(c, nil))
 	p.transfer(ctx, c, from, after)

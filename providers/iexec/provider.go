@@ -133,6 +133,9 @@ func providerTable() *schema.Table {
 				"with a fee at least 12.5 % higher if its fee is too low by now, or blocks go by without it."}, 1),
 			uintAttr(schema.Attr{Name: "max_pending", Mode: schema.Optional, Doc: "Transactions of the wallet that may be under way, not yet mined, at a time. Default: 1, or 64 for a node on this machine. " +
 				"More is faster where the node takes several pending transactions of one account."}, 1),
+			{Name: "watch_tags", Type: cty.Bool, Mode: schema.Optional, Default: cty.True,
+				Doc: "Whether a plan compares the tags of deployed apps with their checksums, and warns where somebody has pushed over a tag: then workers run something else than what was reviewed. " +
+					"One request for each distinct image, all at the same time, beside the rest of planning. A registry that can't be reached is told of in a note, and not waited for. `--refresh=false` leaves it out too."},
 		},
 		Blocks: []schema.Block{{
 			Name: "wallet",
@@ -195,6 +198,8 @@ type client struct {
 	owners    map[entryKey]common.Address      // of entries, as read or as planned in this run
 	unborn    map[common.Address]bool          // entries that this run plans to deploy
 	given     map[common.Address]bool          // entries that this run plans to transfer
+	watch     *oci.Watch                       // of the tags of apps; nil when there are none to be watched
+	pinnedTo  map[addr.Instance]pinnedImage    // apps that stay as they are; nil when nobody wants to know
 	tried     map[common.Address]bool          // apps that this run plans to try
 	contracts map[common.Address]bool          // accounts: whether they have code
 	accounts  map[common.Address]addr.Instance // hub accounts: whose resource each is
@@ -222,6 +227,9 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 		c.data[t.table().Type] = t
 	}
 	cfg := object{req.Config}
+	if watch := cfg.v.GetAttr("watch_tags"); !c.standsIn && (watch.IsNull() || watch.True()) {
+		c.pinnedTo = map[addr.Instance]pinnedImage{}
+	}
 	if err := c.settle(cfg); err != nil {
 		return nil, err
 	}
@@ -375,6 +383,7 @@ func (c *client) Close() error {
 	if c.wallet != nil {
 		wallet = c.wallet.Close()
 	}
+	c.stopWatching()
 	return errors.Join(c.chain.Close(), c.market.Close(), wallet)
 }
 
@@ -633,5 +642,6 @@ var (
 	_ providers.Identified = (*client)(nil)
 	_ providers.Readier    = (*client)(nil)
 	_ providers.Linker     = (*client)(nil)
+	_ providers.Watcher    = (*client)(nil)
 	_ providers.Closer     = (*client)(nil)
 )

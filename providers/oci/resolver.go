@@ -85,7 +85,7 @@ func (i Image) Notices(attr string) []providers.Notice {
 	return []providers.Notice{{
 		Level: providers.Warning, Attr: attr,
 		Summary: fmt.Sprintf("%s has moved: it is %s now, and the lock file has %s, which is kept", i.Reference, i.Moved, i.Digest),
-		Detail: "Workers pull what the tag stands for, and refuse it when it isn't what the app's checksum says. " +
+		Detail: "Workers pull what the tag stands for, and compare it with nothing: they run what was not reviewed. " +
 			"Run `iexecform init --upgrade` to take the new image, or push the old one again.",
 	}}
 }
