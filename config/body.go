@@ -16,7 +16,7 @@ import (
 type body struct {
 	table  *schema.Table
 	attrs  []binding // all settable attributes of the table that the block sets, in the table's order
-	rest   []*schema.Attr
+	rest   []int     // places of the others
 	blocks []nested
 	rng    hcl.Range
 	later  bool // of a data block: what is unknown makes it unreadable, for now
@@ -25,6 +25,7 @@ type body struct {
 // binding is an attribute as a block sets it.
 type binding struct {
 	attr   *schema.Attr
+	place  int // in the order of the table, or of the nested block
 	expr   hcl.Expression
 	rng    hcl.Range
 	block  string // name of the nested block, or ""
@@ -34,10 +35,11 @@ type binding struct {
 // nested is a nested block; absent has no attributes.
 type nested struct {
 	block   *schema.Block
+	typ     cty.Type // of its value
 	absent  bool
 	dynamic *dynamic // when it is there, or nil for always
 	attrs   []binding
-	rest    []*schema.Attr
+	rest    []int
 	rng     hcl.Range
 }
 
@@ -101,7 +103,7 @@ func (l *loader) body(block *hcl.Block, t *schema.Table, meta ...string) (*body,
 		found[inner.Type] = inner
 	}
 	for i := range t.Blocks {
-		n := nested{block: &t.Blocks[i], absent: true}
+		n := nested{block: &t.Blocks[i], typ: t.Blocks[i].ObjectType(), absent: true}
 		if inner := found[n.block.Name]; inner != nil {
 			content, diags := inner.Body.Content(&hcl.BodySchema{Attributes: attrSchema(n.block.Attrs)})
 			l.diags = append(l.diags, diags...)
@@ -113,7 +115,7 @@ func (l *loader) body(block *hcl.Block, t *schema.Table, meta ...string) (*body,
 	return b, content
 }
 
-func (l *loader) bind(src hcl.Body, content *hcl.BodyContent, t *schema.Table, attrs []schema.Attr, block string) (set []binding, rest []*schema.Attr) {
+func (l *loader) bind(src hcl.Body, content *hcl.BodyContent, t *schema.Table, attrs []schema.Attr, block string) (set []binding, rest []int) {
 	set = make([]binding, 0, len(content.Attributes))
 	for i := range attrs {
 		a := &attrs[i]
@@ -122,7 +124,7 @@ func (l *loader) bind(src hcl.Body, content *hcl.BodyContent, t *schema.Table, a
 		case given != nil && !a.Mode.Settable():
 			l.errorf(given.NameRange.Ptr(), "Computed attribute set", "%s of %s is computed by the provider and cannot be set. Remove it.", a.Name, t.Type)
 		case given != nil:
-			set = append(set, binding{attr: a, expr: given.Expr, rng: given.Range, block: block})
+			set = append(set, binding{attr: a, place: i, expr: given.Expr, rng: given.Range, block: block})
 			continue
 		case a.Mode == schema.Required:
 			what := t.Type
@@ -131,7 +133,7 @@ func (l *loader) bind(src hcl.Body, content *hcl.BodyContent, t *schema.Table, a
 			}
 			l.errorf(src.MissingItemRange().Ptr(), "Missing required attribute", "%s needs %s. Write for example: %s", what, a.Name, exampleLine(t, a))
 		}
-		rest = append(rest, a)
+		rest = append(rest, i)
 	}
 	return set, rest
 }
@@ -161,7 +163,7 @@ func exampleLine(t *schema.Table, a *schema.Attr) string {
 
 // bodyValue is what a body evaluates to.
 type bodyValue struct {
-	value     cty.Value
+	value     schema.Object
 	sensitive []string
 	diags     hcl.Diagnostics
 }
@@ -175,10 +177,9 @@ type decoder struct {
 	broken      map[hcl.Expression]bool
 	shared      map[*binding]cty.Value // of the attributes that have one value for all instances; nil: see share
 
-	values map[string]cty.Value // filled again for each instance: cty copies what it is given
-	ctx    *hcl.EvalContext
-	who    any // the instance's address, to print
-	out    bodyValue
+	ctx *hcl.EvalContext
+	who any // the instance's address, to print
+	out bodyValue
 }
 
 // share evaluates what is the same for all instances, in the context that they share. What has a problem, or is marked, is
@@ -210,14 +211,12 @@ func (d *decoder) begin(ctx *hcl.EvalContext, who any) {
 // evaluate computes the body in ctx.
 func (d *decoder) evaluate(ctx *hcl.EvalContext, who any) bodyValue {
 	d.begin(ctx, who)
-	if d.values == nil {
-		d.values = make(map[string]cty.Value, len(d.table.Attrs)+len(d.blocks))
-	}
-	d.attrs(d.body.attrs, d.rest, d.values)
+	values := make([]cty.Value, d.table.Size())
+	d.attrs(d.table.Attrs, d.body.attrs, d.rest, values)
 	for i := range d.blocks {
-		d.values[d.blocks[i].block.Name] = d.block(&d.blocks[i])
+		values[len(d.table.Attrs)+i] = d.block(&d.blocks[i])
 	}
-	d.out.value = cty.ObjectVal(d.values)
+	d.out.value = d.table.Make(values)
 	return d.out
 }
 
@@ -228,27 +227,32 @@ func (d *decoder) block(n *nested) cty.Value {
 		there, unknown, d.ctx = d.presence(n)
 	}
 	defer func() { d.ctx = outer }()
-	values := make(map[string]cty.Value, len(n.block.Attrs))
+	values := make([]cty.Value, len(n.block.Attrs))
 	if there || unknown && d.ctx != nil {
-		d.attrs(n.attrs, n.rest, values)
+		d.attrs(n.block.Attrs, n.attrs, n.rest, values)
 	}
 	switch {
 	case unknown:
-		return cty.UnknownVal(n.block.ObjectType())
+		return cty.UnknownVal(n.typ)
 	case !there:
-		return cty.NullVal(n.block.ObjectType())
+		return cty.NullVal(n.typ)
 	}
-	return cty.ObjectVal(values)
+	attrs := make(map[string]cty.Value, len(values))
+	for i, v := range values {
+		attrs[n.block.Attrs[i].Name] = v
+	}
+	return cty.ObjectVal(attrs)
 }
 
-func (d *decoder) attrs(set []binding, rest []*schema.Attr, values map[string]cty.Value) {
-	for _, a := range rest {
-		values[a.Name] = d.leftOut(a)
+// attrs computes attributes: those that are set, and the rest.
+func (d *decoder) attrs(all []schema.Attr, set []binding, rest []int, values []cty.Value) {
+	for _, i := range rest {
+		values[i] = d.leftOut(&all[i])
 	}
 	for i := range set {
 		b := &set[i]
 		if v, ok := d.shared[b]; ok {
-			values[b.attr.Name] = v
+			values[b.place] = v
 			continue
 		}
 		v, diag := d.attr(b)
@@ -256,7 +260,7 @@ func (d *decoder) attrs(set []binding, rest []*schema.Attr, values map[string]ct
 			d.out.diags = append(d.out.diags, diag...)
 			v = cty.UnknownVal(b.attr.Type)
 		}
-		values[b.attr.Name] = v
+		values[b.place] = v
 	}
 }
 

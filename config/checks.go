@@ -240,12 +240,12 @@ func (e *evaluator) preconditions(n *node, in Instance) (hcl.Diagnostics, bool) 
 }
 
 // postconditions checks what became of an instance.
-func (e *evaluator) postconditions(n *node, in Instance, self cty.Value) (hcl.Diagnostics, bool) {
+func (e *evaluator) postconditions(n *node, in Instance, self Result) (hcl.Diagnostics, bool) {
 	if n.lifecycle == nil || len(n.lifecycle.post) == 0 || e.phase == ChecksBefore {
 		return nil, true
 	}
 	ctx := in.context().NewChild()
-	ctx.Variables = map[string]cty.Value{"self": self}
+	ctx.Variables = map[string]cty.Value{"self": n.seen(self)}
 	ok, diags := e.assert(CheckResult{Kind: CheckResource, Addr: in.Addr, After: true}, n.lifecycle.post, ctx)
 	return diags, ok
 }

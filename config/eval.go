@@ -49,21 +49,30 @@ type nodeState struct {
 	done      bool
 	failed    bool              // there is no value
 	someBad   bool              // some instances are bad
-	value     cty.Value         // what references see
+	value     cty.Value         // what references see, or NilVal: see seen
+	block     *pending          // of a resource or data block: what its value is made of
 	deps      []addr.Instance   // of a local, provider or output
 	keys      map[addr.Key]bool // of a provider with for_each: whether the configuration can be used; nil while unknown
 	instances []addr.Instance   // of a resource or data block, sorted
 	all       []addr.Instance   // the instances and, for data, what they depend on; nil until asked for
 }
 
+// seen is what references see; of a block, it is made when there is the first. It is NilVal when there is none yet.
+func (at *nodeState) seen() cty.Value {
+	if at.value == cty.NilVal && at.block != nil {
+		at.value = at.block.value()
+	}
+	return at.value
+}
+
 // pending is the instances of a block on their way to the handler.
 type pending struct {
 	node      *node
 	here      *site
-	keys      []addr.Key  // of the whole expansion
-	values    []cty.Value // by keys; NilVal until known
-	instances []Instance  // those to ask for
-	index     []int       // of instances, into keys
+	keys      []addr.Key // of the whole expansion
+	results   []Result   // by keys; none until known
+	instances []Instance // those to ask for
+	index     []int      // of instances, into keys
 }
 
 // Evaluate computes the instances of the configuration in waves and hands each wave to the request's Handler: all blocks
@@ -299,30 +308,30 @@ func (e *evaluator) wave(ctx context.Context, nodes []*node, ask func(Handler, c
 		e.here = p.here
 		at := e.of(p.node)
 		for i, inst := range p.instances {
-			v := inst.Value
+			r := Result{Object: inst.Value}
 			if e.inspect != nil {
 				e.inspect(Inspected{Block: inst.Block, Table: p.node.body.table, Addr: inst.Addr, Provider: inst.Provider, Count: p.node.count})
 			}
 			if !e.static {
-				r := results[i]
+				r = results[i]
 				e.tell(p.node, r.Diags)
-				if v = r.Value; r.Diags.HasErrors() || v == cty.NilVal {
+				if r.Diags.HasErrors() || r.isNone() {
 					e.fail(p.node, inst.Addr)
 					continue
 				}
 			}
-			v = markSensitive(p.node, v)
-			diags, ok := e.postconditions(p.node, inst, v)
+			diags, ok := e.postconditions(p.node, inst, r)
 			if e.tell(p.node, diags); !ok && !e.static {
 				e.fail(p.node, inst.Addr)
 				continue
 			}
-			p.values[p.index[i]] = v
+			p.results[p.index[i]] = r
 		}
 		if !e.static {
 			results = results[len(p.instances):]
 		}
-		at.value = p.value()
+		p.instances, p.index = nil, nil
+		at.block = p
 	}
 }
 
@@ -359,22 +368,34 @@ func joined(a, b []Instance) []Instance {
 // value is what references to the block see: an object or tuple when it is expanded. Instances without value are
 // unknown.
 func (p *pending) value() cty.Value {
-	for i, v := range p.values {
-		if v == cty.NilVal {
-			p.values[i] = cty.DynamicVal
-		}
-	}
 	switch {
 	case p.node.count != nil:
-		return cty.TupleVal(p.values)
+		values := make([]cty.Value, len(p.keys))
+		for i, r := range p.results {
+			values[i] = p.node.seen(r)
+		}
+		return cty.TupleVal(values)
 	case p.node.forEach != nil:
 		object := make(map[string]cty.Value, len(p.keys))
 		for i, k := range p.keys {
-			object[k.Value().AsString()] = p.values[i]
+			object[k.Value().AsString()] = p.node.seen(p.results[i])
 		}
 		return cty.ObjectVal(object)
 	}
-	return p.values[0]
+	return p.node.seen(p.results[0])
+}
+
+func (r Result) isNone() bool { return r.Value == cty.NilVal && r.Object.IsZero() }
+
+// seen is what references to an instance see.
+func (n *node) seen(r Result) cty.Value {
+	if r.isNone() {
+		return cty.DynamicVal
+	}
+	if r.Value == cty.NilVal {
+		r.Value = r.Object.Cty()
+	}
+	return markSensitive(n, r.Value)
 }
 
 // markSensitive marks the sensitive attributes that have a value.
@@ -453,7 +474,7 @@ const staticInstances = 100
 // instances evaluates the selected instances of an expanded block.
 func (e *evaluator) instances(n *node, ctx *hcl.EvalContext, x expansion) *pending {
 	at := e.of(n)
-	p, resource := &pending{node: n, here: e.here, keys: x.keys, values: make([]cty.Value, len(x.keys))}, e.address(n)
+	p, resource := &pending{node: n, here: e.here, keys: x.keys, results: make([]Result, len(x.keys))}, e.address(n)
 	shared, own := splitRefs(n.refs)
 	sharedDeps, sharedBad := e.dependencies(shared, Block{scope: ctx})
 	after := e.explicit(n)
@@ -600,7 +621,7 @@ func (e *evaluator) contextOf(refs []ref) *hcl.EvalContext {
 			}
 			continue
 		}
-		v := e.of(r.to).value
+		v := e.of(r.to).seen()
 		if v == cty.NilVal {
 			v = cty.DynamicVal
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 )
 
 // EvalRequest says what to evaluate.
@@ -46,17 +47,19 @@ type Handler interface {
 	Resources(ctx context.Context, instances []Instance) []Result
 }
 
-// Result is what an instance becomes.
+// Result is what an instance becomes: what references see, of the table's ObjectType, as a value, or as an object that becomes
+// one only if there are any. It may hold unknown leaves.
 type Result struct {
-	Value cty.Value       // of the table's ObjectType: what references see; it may hold unknown leaves
-	Diags hcl.Diagnostics // with an error, what depends on the instance is skipped silently
+	Value  cty.Value
+	Object schema.Object
+	Diags  hcl.Diagnostics // with an error, what depends on the instance is skipped silently
 }
 
 // Block is an evaluated block.
 type Block struct {
-	Value     cty.Value // of the table's ObjectType: canonical, known, unmarked; all null for an implied provider
-	Sensitive []string  // names of the top-level attributes whose value was sensitive, sorted
-	Range     hcl.Range // of the block's header; the zero Range for an implied provider
+	Value     schema.Object // canonical, known, unmarked; all null for an implied provider
+	Sensitive []string      // names of the top-level attributes whose value was sensitive, sorted
+	Range     hcl.Range     // of the block's header; the zero Range for an implied provider
 
 	body  *body
 	scope *hcl.EvalContext // without each and count

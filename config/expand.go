@@ -287,7 +287,7 @@ func (e *evaluator) checkDependsOn(n *node) (diags hcl.Diagnostics) {
 			continue
 		}
 		to := e.of(r.to)
-		if r.dependsOn && r.to.expanded() && to.value != cty.NilVal && to.value.IsKnown() && !to.has(addr.Instance{Resource: e.address(r.to), Key: r.key}) {
+		if r.dependsOn && r.to.expanded() && to.seen() != cty.NilVal && to.seen().IsKnown() && !to.has(addr.Instance{Resource: e.address(r.to), Key: r.key}) {
 			diags = append(diags, failure(r.rng.Ptr(), "Invalid depends_on", "%s has no instance %s. %s", r.to.name, r.key, keyForm(r.to)))
 		}
 	}

@@ -147,7 +147,7 @@ type recorder struct {
 }
 
 func (r *recorder) Provider(_ context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
-	r.printf("provider %s %s sensitive=%v\n", p, text(block.Value), block.Sensitive)
+	r.printf("provider %s %s sensitive=%v\n", p, text(block.Value.Cty()), block.Sensitive)
 	if r.fail["provider."+p.String()] {
 		return hcl.Diagnostics{block.Diagnostic(hcl.DiagError, "chain", "Refused", "As told.")}
 	}
@@ -156,7 +156,7 @@ func (r *recorder) Provider(_ context.Context, p addr.Provider, block config.Blo
 
 func (r *recorder) Data(_ context.Context, instances []config.Instance) []config.Result {
 	return r.results("data", instances, func(i config.Instance) cty.Value {
-		attrs := i.Value.AsValueMap()
+		attrs := i.Value.Cty().AsValueMap()
 		attrs["checksum"] = cty.StringVal("0x" + attrs["reference"].AsString())
 		return cty.ObjectVal(attrs)
 	})
@@ -164,7 +164,7 @@ func (r *recorder) Data(_ context.Context, instances []config.Instance) []config
 
 func (r *recorder) Resources(_ context.Context, instances []config.Instance) []config.Result {
 	return r.results("resources", instances, func(i config.Instance) cty.Value {
-		attrs := i.Value.AsValueMap()
+		attrs := i.Value.Cty().AsValueMap()
 		attrs["sign"] = cty.UnknownVal(cty.String)
 		if i.Addr.Resource.Type == "iexec_app" {
 			attrs["address"] = cty.StringVal("0x" + attrs["name"].AsString())
@@ -183,7 +183,7 @@ func (r *recorder) results(what string, instances []config.Instance, plan func(c
 	results := make([]config.Result, len(instances))
 	for i, inst := range instances {
 		if !r.quiet {
-			r.printf("  %s by %s %s <- %v\n", inst.Addr, inst.Provider, text(inst.Value), inst.DependsOn)
+			r.printf("  %s by %s %s <- %v\n", inst.Addr, inst.Provider, text(inst.Value.Cty()), inst.DependsOn)
 		}
 		if r.instances != nil {
 			r.instances[inst.Addr] = inst

@@ -278,9 +278,9 @@ func (e *evaluator) named(r ref, at Block) []addr.Instance {
 	return []addr.Instance{{Resource: e.address(r.to), Key: key}}
 }
 
-// Ignoring is the desired value of an instance with those attributes that ignore_changes names as they are in current,
+// Ignoring is the desired object of an instance with those attributes that ignore_changes names as they are in current,
 // which is null for an object that isn't there.
-func (l *Lifecycle) Ignoring(table *schema.Table, desired, current cty.Value) cty.Value {
+func (l *Lifecycle) Ignoring(table *schema.Table, desired, current schema.Object) schema.Object {
 	if l == nil || l.ignore == nil || current.IsNull() {
 		return desired
 	}
@@ -296,10 +296,11 @@ func (l *Lifecycle) Ignoring(table *schema.Table, desired, current cty.Value) ct
 		}
 	}
 	for _, path := range paths {
-		if a := table.Attr(path[0]); a != nil && a.Mode == schema.Required && current.GetAttr(path[0]).IsNull() {
+		is := current.Attr(path[0])
+		if a := table.Attr(path[0]); a != nil && a.Mode == schema.Required && is.IsNull() {
 			continue // the object isn't all there
 		}
-		desired = keep(desired, current, path)
+		desired = desired.With(map[string]cty.Value{path[0]: keep(desired.Attr(path[0]), is, path[1:])})
 	}
 	return desired
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/iexecform/iexecform/config/schema"
 )
 
 // A policy block says which changes a plan may have. Its condition is computed for each change of its resources, when all is
@@ -34,8 +36,8 @@ type Policy struct {
 // PolicyChange is a change as a policy sees it. Before and After are null where there is nothing.
 type PolicyChange struct {
 	Address, Type string
-	Kind          string // as in the plan
-	Before, After cty.Value
+	Kind          string        // as in the plan
+	Before, After schema.Object // null where there is none
 }
 
 // FailedPolicy is the Extra of a diagnostic about a change for which a policy doesn't hold: the policy's name.
@@ -127,7 +129,7 @@ func (p *Policy) Check(inputs map[string]cty.Value, change PolicyChange) *hcl.Di
 	}
 	ctx := p.scope.NewChild()
 	ctx.Variables = map[string]cty.Value{
-		"before": change.Before, "after": change.After, "var": cty.ObjectVal(inputs),
+		"before": change.Before.Cty(), "after": change.After.Cty(), "var": cty.ObjectVal(inputs),
 		"change": cty.ObjectVal(map[string]cty.Value{"address": cty.StringVal(change.Address), "type": cty.StringVal(change.Type), "kind": cty.StringVal(change.Kind)}),
 	}
 	e := &evaluator{} // it only judges

@@ -173,7 +173,7 @@ func (e *evaluator) provider(ctx context.Context, n *node, values *hcl.EvalConte
 // configure evaluates one provider configuration and reports whether it can be used.
 func (e *evaluator) configure(ctx context.Context, n *node, p addr.Provider, block Block) bool {
 	if n.body == nil {
-		block.Value = e.providerTable(p).Null()
+		block.Value = e.providerTable(p).Blank()
 	} else {
 		d := e.decoder(n, true)
 		v := d.evaluate(block.context(), "provider."+p.String())

@@ -421,9 +421,7 @@ func dataOverrideOf(target addr.Instance, table *schema.Table, v cty.Value) (dat
 func (r *TestRun) Override(in Instance) (cty.Value, bool) {
 	for _, o := range slices.Backward(slices.Concat(r.file.overrides, r.overrides)) { // the last one wins
 		if o.target.Covers(in.Addr) {
-			values := in.Value.AsValueMap()
-			maps.Copy(values, o.values)
-			return cty.ObjectVal(values), true
+			return in.Value.With(o.values).Cty(), true
 		}
 	}
 	return cty.NilVal, false

@@ -18,15 +18,14 @@ import (
 // it reads back as the same value. What a block says by leaving an attribute out is left out. Source makes
 // the canonical style of the whole file.
 
-// WriteResource appends the resource block that has the value, of the table's ObjectType, and returns its body, in which
-// an attribute may be replaced, say by a reference. Null, computed and sensitive attributes and defaults are left out. The
-// provider is written when it has an alias.
-func WriteResource(f *hclwrite.File, t *schema.Table, r addr.Resource, p addr.Provider, v cty.Value) *hclwrite.Body {
+// WriteResource appends the resource block of an object and returns its body, in which an attribute may be replaced, say by a
+// reference. Null, computed and sensitive attributes and defaults are left out. The provider is written when it has an alias.
+func WriteResource(f *hclwrite.File, t *schema.Table, r addr.Resource, p addr.Provider, o schema.Object) *hclwrite.Body {
 	body := appendBlock(f, "resource", r.Type, r.Name)
 	if p.Alias != "" {
 		body.SetAttributeRaw("provider", raw(p.String()))
 	}
-	writeBody(body, t, v)
+	writeBody(body, t, o)
 	return body
 }
 
@@ -50,10 +49,10 @@ func appendBlock(f *hclwrite.File, typ string, labels ...string) *hclwrite.Body 
 	return body
 }
 
-func writeAttrs(body *hclwrite.Body, attrs []schema.Attr, v cty.Value) {
+func writeAttrs(body *hclwrite.Body, attrs []schema.Attr, o schema.Object) {
 	for i := range attrs {
 		a := &attrs[i]
-		value := v.GetAttr(a.Name)
+		value := o.Attr(a.Name)
 		if !a.Mode.Settable() || a.Sensitive || value.IsNull() || a.Default != cty.NilVal && value.RawEquals(a.Default) {
 			continue
 		}
@@ -99,22 +98,22 @@ func raw(text string) hclwrite.Tokens {
 	return hclwrite.Tokens{{Type: hclsyntax.TokenIdent, Bytes: []byte(text)}}
 }
 
-// WriteProvider appends the provider block that has the value, of the table's ObjectType, and returns its body. Null and
+// WriteProvider appends the provider block of an object and returns its body. Null and
 // sensitive attributes and defaults are left out.
-func WriteProvider(f *hclwrite.File, t *schema.Table, p addr.Provider, v cty.Value) *hclwrite.Body {
+func WriteProvider(f *hclwrite.File, t *schema.Table, p addr.Provider, o schema.Object) *hclwrite.Body {
 	body := appendBlock(f, "provider", p.Name)
 	if p.Alias != "" {
 		body.SetAttributeValue("alias", cty.StringVal(p.Alias))
 	}
-	writeBody(body, t, v)
+	writeBody(body, t, o)
 	return body
 }
 
-func writeBody(body *hclwrite.Body, t *schema.Table, v cty.Value) {
-	writeAttrs(body, t.Attrs, v)
+func writeBody(body *hclwrite.Body, t *schema.Table, o schema.Object) {
+	writeAttrs(body, t.Attrs, o)
 	for _, b := range t.Blocks {
-		if inner := v.GetAttr(b.Name); !inner.IsNull() {
-			writeAttrs(body.AppendNewBlock(b.Name, nil).Body(), b.Attrs, inner)
+		if inner := o.Attr(b.Name); !inner.IsNull() {
+			writeAttrs(body.AppendNewBlock(b.Name, nil).Body(), b.Attrs, schema.ObjectOf(inner))
 		}
 	}
 }

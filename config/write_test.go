@@ -31,8 +31,8 @@ func TestWriteResource(t *testing.T) {
 		Blocks: []schema.Block{{Name: "restrict", Attrs: []schema.Attr{{Name: "requester", Type: cty.String, Mode: schema.Required}}}},
 	}
 	huge, _ := cty.ParseNumberVal(new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(1)).String())
-	value := func(price, volume cty.Value, block cty.Value) cty.Value {
-		return cty.ObjectVal(map[string]cty.Value{
+	value := func(price, volume cty.Value, block cty.Value) schema.Object {
+		return table.Blank().With(map[string]cty.Value{
 			"app": cty.StringVal("0x1 ${not} \"a\" template\n"), "price": price, "volume": volume,
 			"tag": cty.ListVal([]cty.Value{cty.StringVal("tee"), cty.StringVal("tdx")}), "password": cty.StringVal("hunter2"),
 			"hash": cty.StringVal("0x2"), "restrict": block,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
 )
@@ -108,7 +109,7 @@ type proposal struct {
 	addr      addr.Instance
 	object    *object // nil when neither the state nor an import knows it
 	provider  addr.Provider
-	before    cty.Value
+	before    schema.Object
 	dependsOn []addr.Instance
 	requires  []addr.Instance // that provide what it requires, sorted
 	removed   bool            // no longer in the configuration
@@ -140,7 +141,7 @@ type builder struct {
 // An object is what the state and the network say about one instance.
 type object struct {
 	stored               *state.Object // nil when it is imported
-	prior                cty.Value     // cty.NilVal when the state is damaged there
+	prior                schema.Object // none when the state is damaged there
 	providers.ReadResult               // as refreshed
 	planned              bool          // there is a proposal
 }
@@ -219,7 +220,7 @@ func (b *builder) Provider(ctx context.Context, p addr.Provider, block config.Bl
 }
 
 func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
-	if err := b.session.Open(ctx, p, block.Value); err != nil {
+	if err := b.session.Open(ctx, p, block.Value.Cty()); err != nil {
 		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot use the provider",
 			fmt.Sprintf("Provider %s: %s.", p, textOf(err))), err)}
 	}
@@ -237,7 +238,7 @@ func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block)
 		return hcl.Diagnostics{caused(block.Diagnostic(hcl.DiagError, "", "Cannot use the provider", text), err)}
 	}
 	b.plan.Providers = append(b.plan.Providers, Provider{
-		Addr: p, Config: redact(block.Value, block.Sensitive), Sensitive: block.Sensitive, Network: network,
+		Addr: p, Config: redact(block.Value, block.Sensitive).Cty(), Sensitive: block.Sensitive, Network: network,
 	})
 	return nil
 }
@@ -279,7 +280,7 @@ func (b *builder) refreshed(of objectsOf) {
 		b.objects[i] = o
 		switch {
 		case o.Err == nil:
-		case o.prior == cty.NilVal:
+		case o.prior.IsZero():
 			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, o.Err, i))
 		case !b.told[o.Err.Error()]: // one fault of the network is one message, not one an object
 			b.told[o.Err.Error()] = true
@@ -336,20 +337,10 @@ func (b *builder) decode(instances []addr.Instance) []object {
 		wg.Go(func() {
 			dec := newDecoder()
 			mine := objects[from:min(from+share, len(objects))]
-			values := make([]cty.Value, 0, len(mine))
 			for n := range mine {
-				i := instances[from+n]
-				mine[n].stored = b.State.Snapshot.Resources[i]
-				v, err := dec.object(b.Providers, i.Resource.Type, mine[n].stored)
-				if mine[n].Err = err; err == nil {
-					values = append(values, v)
-				}
-			}
-			values = shareType(values)
-			for n := range mine {
-				if mine[n].Err == nil {
-					mine[n].prior, values = values[0], values[1:]
-				}
+				i, o := instances[from+n], &mine[n]
+				o.stored = b.State.Snapshot.Resources[i]
+				o.prior, o.Err = dec.object(b.Providers, i.Resource.Type, o.stored)
 			}
 		})
 	}
@@ -397,7 +388,7 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 				continue
 			}
 			b.withhold(reqs[n], &result)
-			results[i].Value = result.Planned
+			results[i].Object = result.Planned
 			results[i].Diags = b.protect(in, b.propose(reqs[n], objects[i], p, result, in.DependsOn, false), triggered[n])
 		}
 	}
@@ -420,10 +411,10 @@ func (b *builder) refreshWave(instances []config.Instance) {
 }
 
 // request gathers what is known of an instance; desired is null when the object is to go.
-func (b *builder) request(i addr.Instance, o *object, desired cty.Value) providers.PlanRequest {
-	null := cty.NullVal(desired.Type())
+func (b *builder) request(i addr.Instance, o *object, desired schema.Object) providers.PlanRequest {
+	null := desired.Null()
 	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i) || o.tainted()}
-	if o != nil && o.prior != cty.NilVal {
+	if o != nil && !o.prior.IsZero() {
 		req.Prior, req.Current = o.prior, o.Current
 	} else {
 		req.Formerly = b.Config.MovedFrom(i)
@@ -436,7 +427,7 @@ func (b *builder) propose(req providers.PlanRequest, o *object, p addr.Provider,
 	if before.IsNull() {
 		before = req.Prior
 	}
-	if result.Found != cty.NilVal {
+	if !result.Found.IsZero() {
 		before = result.Found
 	}
 	if o != nil {
@@ -517,7 +508,7 @@ func (b *builder) openUnused(ctx context.Context, p addr.Provider, why, until st
 		return hcl.Diagnostics{errorf("Provider configuration missing",
 			"%s with provider %s, which the configuration no longer has. Put %s back until %s.", why, p, lacking(p), until)}
 	}
-	return b.Provider(ctx, p, config.Block{Value: table.Null()})
+	return b.Provider(ctx, p, config.Block{Value: table.Blank()})
 }
 
 // planGone plans objects of one provider configuration that the configuration doesn't have, or only refreshes them.
@@ -547,7 +538,7 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 			diags = diags.Append(d)
 			continue
 		}
-		req := b.request(i, o, cty.NullVal(o.prior.Type()))
+		req := b.request(i, o, o.prior.Null())
 		req.Removal = b.removal(i)
 		reqs = append(reqs, req)
 	}
@@ -582,7 +573,7 @@ func (b *builder) proposeRefresh(i addr.Instance, o *object, p addr.Provider) {
 	case o.Current.IsNull():
 		result.Kind = providers.Forget
 		result.Because = []string{"it no longer exists"}
-	case !o.Current.RawEquals(o.prior):
+	case !o.Current.Equal(o.prior):
 		result.Kind = providers.Update
 	}
 	b.add(&proposal{PlanResult: result, addr: i, object: o, provider: p, before: o.prior,

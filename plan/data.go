@@ -46,7 +46,7 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 				results[i] = failed(in, fmt.Errorf("provider %s is not open", in.Provider))
 				return
 			}
-			data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
+			data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value.Cty()})
 			if err != nil {
 				results[i] = failed(in, err)
 				return
@@ -116,9 +116,9 @@ func (b *builder) readAfter(in config.Instance) *addr.Instance {
 // to be read isn't.
 func (b *builder) later(in config.Instance, after addr.Instance) config.Result {
 	table := b.Providers.DataTable(in.Addr.Resource.Type)
-	values := in.Value.AsValueMap()
+	values := map[string]cty.Value{}
 	for _, a := range table.Attrs {
-		if v := values[a.Name]; v.IsNull() {
+		if in.Value.Attr(a.Name).IsNull() {
 			values[a.Name] = cty.UnknownVal(a.Type)
 		}
 	}
@@ -128,8 +128,8 @@ func (b *builder) later(in config.Instance, after addr.Instance) config.Result {
 			hidden = append(hidden, a.Name)
 		}
 	}
-	value := cty.ObjectVal(values)
-	read := Change{Addr: in.Addr, Provider: in.Provider, Kind: Read, Before: cty.NullVal(value.Type()), After: redact(value, hidden)}
+	value := in.Value.With(values)
+	read := Change{Addr: in.Addr, Provider: in.Provider, Kind: Read, Before: value.Null(), After: redact(value, hidden)}
 	switch {
 	case after == (addr.Instance{}):
 		read.Reason, read.Because = ReasonConfigUnknown, []string{"what it refers to is not known yet"}
@@ -142,5 +142,5 @@ func (b *builder) later(in config.Instance, after addr.Instance) config.Result {
 		read.Because = []string{fmt.Sprintf("%s has to be as planned first", after)}
 	}
 	b.plan.Reads = append(b.plan.Reads, read)
-	return config.Result{Value: value}
+	return config.Result{Object: value}
 }

@@ -10,19 +10,42 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/schema"
 )
 
-// decode reads the JSON of a state object as a value of an object type. Attributes that are absent are null; unknown ones
-// are refused. It does what cty's JSON package does, in one pass over the bytes: that package makes a decoder for each
+// decode reads the JSON of a state object as an object of a table. Attributes that are absent are null; unknown ones are
+// refused. It does what cty's JSON package does, in one pass over the bytes: that package makes a decoder for each
 // nested value, which was two thirds of the memory of a plan in which nothing changes.
-func (dec *decoder) decode(raw []byte, t cty.Type) (cty.Value, error) {
-	// The buffer is read in place. Names occur once: that was checked when the state was read.
-	dec.Reset(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
+func (dec *decoder) decode(raw []byte, t *schema.Table) (schema.Object, error) {
+	values := make([]cty.Value, t.Size())
+	dec.begin(raw)
+	err := dec.members(func(name string) (err error) {
+		i, typ, ok := t.Place(name)
+		if !ok {
+			return unknownAttribute(name)
+		}
+		values[i], err = dec.value(typ)
+		return within(name, err)
+	})
+	if err != nil {
+		return schema.Object{}, fmt.Errorf("attributes: %w", err)
+	}
+	return t.Make(values), nil
+}
+
+// decodeValue reads the JSON of a value of one of the types that an object's attributes have.
+func (dec *decoder) decodeValue(raw []byte, t cty.Type) (cty.Value, error) {
+	dec.begin(raw)
 	v, err := dec.value(t)
 	if err != nil {
 		return cty.NilVal, fmt.Errorf("attributes: %w", err)
 	}
 	return v, nil
+}
+
+// begin begins to read a text in place. Names occur once: that was checked when the whole was read.
+func (dec *decoder) begin(raw []byte) {
+	dec.Reset(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
 }
 
 // DecodeValue reads the JSON of a value of any type.
@@ -50,15 +73,6 @@ func (known texts) share(b []byte) string {
 	return s
 }
 
-// shareType makes values of one object type share it: cty makes each of them a type of its own, a third of its memory.
-// The elements of a list have the list's element type.
-func shareType(values []cty.Value) []cty.Value {
-	if len(values) == 0 {
-		return nil
-	}
-	return cty.ListVal(values).AsValueSlice()
-}
-
 // A decoder reads one state object after the other.
 type decoder struct {
 	jsontext.Decoder
@@ -68,7 +82,7 @@ type decoder struct {
 
 func newDecoder() *decoder { return &decoder{known: texts{}} }
 
-func (dec *decoder) members() map[string]cty.Value {
+func (dec *decoder) spareMap() map[string]cty.Value {
 	last := len(dec.spare) - 1
 	if last < 0 {
 		return map[string]cty.Value{}
@@ -165,57 +179,70 @@ func (dec *decoder) number() (cty.Value, error) {
 	return cty.NumberIntVal(n), nil
 }
 
-func (dec *decoder) objectOf(t cty.Type) (cty.Value, error) {
+// members reads a JSON object; read is called to read the value of each member.
+func (dec *decoder) members(read func(name string) error) error {
 	if _, err := dec.token('{'); err != nil {
-		return cty.NilVal, err
+		return err
 	}
-	types := t.AttributeTypes()
-	attrs := dec.members()
-	defer dec.reuse(attrs)
 	for dec.PeekKind() == '"' {
-		key, err := dec.text()
+		name, err := dec.text()
+		if err == nil {
+			err = read(name)
+		}
 		if err != nil {
-			return cty.NilVal, err
+			return err
 		}
-		at, ok := types[key]
+	}
+	_, err := dec.token('}')
+	return err
+}
+
+func unknownAttribute(name string) error { return fmt.Errorf("unknown attribute %q", name) }
+
+// within says which member an error is about.
+func within(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+func (dec *decoder) objectOf(t cty.Type) (cty.Value, error) {
+	types, attrs := t.AttributeTypes(), dec.spareMap()
+	defer dec.reuse(attrs)
+	err := dec.members(func(name string) (err error) {
+		at, ok := types[name]
 		if !ok {
-			return cty.NilVal, fmt.Errorf("unknown attribute %q", key)
+			return unknownAttribute(name)
 		}
-		if attrs[key], err = dec.value(at); err != nil {
-			return cty.NilVal, fmt.Errorf("%s: %w", key, err)
-		}
+		attrs[name], err = dec.value(at)
+		return within(name, err)
+	})
+	if err != nil {
+		return cty.NilVal, err
 	}
 	for name, at := range types {
 		if _, ok := attrs[name]; !ok {
 			attrs[name] = cty.NullVal(at)
 		}
 	}
-	_, err := dec.token('}')
-	return cty.ObjectVal(attrs), err
+	return cty.ObjectVal(attrs), nil
 }
 
 func (dec *decoder) mapOf(element cty.Type) (cty.Value, error) {
-	if _, err := dec.token('{'); err != nil {
+	all := dec.spareMap()
+	defer dec.reuse(all)
+	err := dec.members(func(name string) (err error) {
+		all[name], err = dec.value(element)
+		return within(name, err)
+	})
+	switch {
+	case err != nil:
 		return cty.NilVal, err
-	}
-	members := dec.members()
-	defer dec.reuse(members)
-	for dec.PeekKind() == '"' {
-		key, err := dec.text()
-		if err != nil {
-			return cty.NilVal, err
-		}
-		if members[key], err = dec.value(element); err != nil {
-			return cty.NilVal, fmt.Errorf("%s: %w", key, err)
-		}
-	}
-	if _, err := dec.token('}'); err != nil {
-		return cty.NilVal, err
-	}
-	if len(members) == 0 {
+	case len(all) == 0:
 		return cty.MapValEmpty(element), nil
 	}
-	return cty.MapVal(members), nil
+	return cty.MapVal(all), nil
 }
 
 func (dec *decoder) list(t cty.Type) (cty.Value, error) {

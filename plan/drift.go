@@ -1,8 +1,7 @@
 package plan
 
 import (
-	"github.com/zclconf/go-cty/cty"
-
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 )
 
@@ -10,18 +9,18 @@ import (
 // nothing is noise. Attributes that change by use are progress, never drift.
 
 // Drifted reports whether somebody else changed the object since the state was written, so that something is planned.
-func (c *Change) Drifted() bool { return c.Prior != cty.NilVal }
+func (c *Change) Drifted() bool { return !c.Prior.IsZero() }
 
 // Gone reports whether the object was there when the state was written and is no more.
 func (c *Change) Gone() bool {
-	return c.Prior != cty.NilVal && c.Prior.RawEquals(c.Before)
+	return !c.Prior.IsZero() && c.Prior.Equal(c.Before)
 }
 
-// drifted is the Prior of a change: the object as the state has it, where that is worth telling; else cty.NilVal.
-func (b *builder) drifted(c *proposal) cty.Value {
+// drifted is the Prior of a change: the object as the state has it, where that is worth telling; else none.
+func (b *builder) drifted(c *proposal) schema.Object {
 	o := c.object
-	if o == nil || c.Kind == providers.NoOp || o.Current == cty.NilVal {
-		return cty.NilVal
+	if o == nil || c.Kind == providers.NoOp || o.Current.IsZero() {
+		return schema.Object{}
 	}
 	if o.Current.IsNull() {
 		return o.prior
@@ -32,5 +31,5 @@ func (b *builder) drifted(c *proposal) cty.Value {
 			return o.prior
 		}
 	}
-	return cty.NilVal
+	return schema.Object{}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
 )
@@ -227,19 +228,19 @@ func encodePlan(p *Plan) ([]byte, error) {
 			body.Types[typ] = t
 		}
 		var err error
-		if fc.Before, err = encodeValue(c.Before, false); err != nil {
+		if fc.Before, err = encodeValue(c.Before.Cty(), false); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Addr, err)
 		}
-		if fc.After, err = encodeValue(c.After, false); err != nil {
+		if fc.After, err = encodeValue(c.After.Cty(), false); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Addr, err)
 		}
-		if fc.Prior, err = encodeValue(c.Prior, false); err != nil {
+		if fc.Prior, err = encodeValue(c.Prior.Cty(), false); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Addr, err)
 		}
 		body.Changes = append(body.Changes, fc)
 	}
 	for _, r := range p.Reads {
-		after, err := encodeValue(r.After, true)
+		after, err := encodeValue(r.After.Cty(), true)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Addr, err)
 		}
@@ -346,7 +347,7 @@ func (f filePlan) plan() (*Plan, error) {
 		}
 		p.Variables[name] = value
 	}
-	types := map[string]cty.Type{}
+	types, objects := map[string]cty.Type{}, map[string]func(cty.Value) schema.Object{}
 	for name, raw := range f.Types {
 		t, err := ctyjson.UnmarshalType(raw)
 		if err != nil {
@@ -355,7 +356,7 @@ func (f filePlan) plan() (*Plan, error) {
 		if !t.IsObjectType() {
 			return nil, fmt.Errorf("type of %s: it is a %s, but resources are objects", name, t.FriendlyName())
 		}
-		types[name] = t
+		types[name], objects[name] = t, schema.Objects(t)
 	}
 	for _, v := range f.Providers {
 		settings, err := DecodeValue(v.Config, cty.DynamicPseudoType)
@@ -376,28 +377,30 @@ func (f filePlan) plan() (*Plan, error) {
 		if fc.MovedFrom != nil {
 			c.MovedFrom = *fc.MovedFrom
 		}
-		var err error
-		if c.Before, err = fc.Before.decode(dec, typ, cty.NullVal(typ)); err != nil {
-			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
-		}
-		if c.After, err = fc.After.decode(dec, typ, cty.NullVal(typ)); err != nil {
-			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
-		}
-		if c.Prior, err = fc.Prior.decode(dec, typ, cty.NilVal); err != nil {
-			return nil, fmt.Errorf("%s: %w", fc.Addr, err)
+		for _, object := range []struct {
+			of     *fileValue
+			into   *schema.Object
+			absent cty.Value
+		}{{fc.Before, &c.Before, cty.NullVal(typ)}, {fc.After, &c.After, cty.NullVal(typ)}, {fc.Prior, &c.Prior, cty.NilVal}} {
+			v, err := object.of.decode(dec, typ, object.absent)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", fc.Addr, err)
+			}
+			*object.into = objects[fc.Addr.Resource.Type](v)
 		}
 		p.Changes = append(p.Changes, c)
 	}
 	for _, fr := range f.Reads {
 		r := Change{Addr: fr.Addr, Provider: addr.ParseProvider(fr.Provider), Kind: Read, Because: fr.Because, Reason: fr.Reason}
-		var err error
-		if r.After, err = fr.After.decode(dec, cty.NilType, cty.NilVal); err != nil {
+		after, err := fr.After.decode(dec, cty.NilType, cty.NilVal)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", fr.Addr, err)
 		}
-		if r.After == cty.NilVal || !r.After.Type().IsObjectType() || r.After.IsNull() || !r.After.IsKnown() || !isData(r.Addr) {
+		if after == cty.NilVal || !after.Type().IsObjectType() || after.IsNull() || !after.IsKnown() || !isData(r.Addr) {
 			return nil, fmt.Errorf("%s: what is read is an object of a data source", fr.Addr)
 		}
-		r.Before = cty.NullVal(r.After.Type())
+		r.After = schema.ObjectOf(after)
+		r.Before = r.After.Null()
 		p.Reads = append(p.Reads, r)
 	}
 	for _, fo := range f.Outputs {
@@ -453,7 +456,7 @@ func (fv *fileValue) decode(dec *decoder, typ cty.Type, absent cty.Value) (v cty
 	case typ == cty.NilType:
 		return cty.NilVal, errors.New("a value lacks its type")
 	default:
-		v, err = dec.decode(fv.Value, typ)
+		v, err = dec.decodeValue(fv.Value, typ)
 	}
 	if err != nil || len(fv.Unknown) == 0 {
 		return v, err

@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
@@ -55,7 +54,7 @@ func (b *builder) importWave(ctx context.Context, instances []config.Instance) {
 		values, diags := readImports(ctx, b.session, p, batches[p])
 		b.unread = append(b.unread, diags...)
 		for n, in := range batches[p] {
-			if values[n] == cty.NilVal {
+			if values[n].IsZero() {
 				b.objects[in.To] = &object{ReadResult: providers.ReadResult{Err: fmt.Errorf("%s could not be imported", in.ID)}}
 				continue
 			}
@@ -92,9 +91,9 @@ func (b *builder) managedBy(typ, id string) (addr.Instance, bool) {
 	return by, ok
 }
 
-// readImports reads objects in one call. A value is cty.NilVal where the diagnostics have an error.
-func readImports(ctx context.Context, s *Session, p addr.Provider, imports []config.Import) ([]cty.Value, hcl.Diagnostics) {
-	values := make([]cty.Value, len(imports))
+// readImports reads objects in one call. There is none where the diagnostics have an error.
+func readImports(ctx context.Context, s *Session, p addr.Provider, imports []config.Import) ([]schema.Object, hcl.Diagnostics) {
+	values := make([]schema.Object, len(imports))
 	client, ok := s.Client(p)
 	if !ok {
 		return values, nil // told already
@@ -163,7 +162,7 @@ type Unwritten struct {
 	ID       string
 	Provider addr.Provider
 	Table    *schema.Table
-	Value    cty.Value
+	Value    schema.Object
 }
 
 // ReadUnwritten reads the objects of the import blocks without a resource block, in order of their addresses. The

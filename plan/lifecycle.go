@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
@@ -41,13 +40,13 @@ func (o *object) tainted() bool { return o != nil && o.stored != nil && o.stored
 func (b *builder) triggers(t config.Trigger) bool {
 	c := b.proposals[t.Addr]
 	switch {
-	case c == nil || c.before == cty.NilVal || c.before.IsNull() || c.Planned.IsNull():
+	case c == nil || c.before.IsNull() || c.Planned.IsNull():
 		return false
 	case len(t.Attr) == 0:
-		return c.Kind == providers.Replace || c.Kind == providers.Update && !c.before.RawEquals(c.Planned)
+		return c.Kind == providers.Replace || c.Kind == providers.Update && !c.before.Equal(c.Planned)
 	}
-	before, diags := t.Attr.TraverseRel(c.before)
-	after, more := t.Attr.TraverseRel(c.Planned)
+	before, diags := t.Attr.TraverseRel(c.before.Cty())
+	after, more := t.Attr.TraverseRel(c.Planned.Cty())
 	if diags.HasErrors() || more.HasErrors() { // what is there on one side only differs
 		return diags.HasErrors() != more.HasErrors()
 	}

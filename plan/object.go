@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,29 +12,30 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
 )
 
-// DecodeObject makes a value of the type's schema from an object of the state. Attributes that the object lacks are null.
-func DecodeObject(registry providers.Registry, typ string, object *state.Object) (cty.Value, error) {
+// DecodeObject makes an object of the type's schema from one of the state. Attributes that it lacks are null.
+func DecodeObject(registry providers.Registry, typ string, object *state.Object) (schema.Object, error) {
 	return newDecoder().object(registry, typ, object)
 }
 
-func (dec *decoder) object(registry providers.Registry, typ string, object *state.Object) (cty.Value, error) {
+func (dec *decoder) object(registry providers.Registry, typ string, object *state.Object) (o schema.Object, err error) {
 	table := registry.ResourceTable(typ)
 	if table == nil {
-		return cty.NilVal, fmt.Errorf("there is no resource type %s", typ)
+		return o, fmt.Errorf("there is no resource type %s", typ)
 	}
 	if object.SchemaVersion > table.Version {
-		return cty.NilVal, fmt.Errorf("its schema version is %d and this program knows %d: it was written by a newer iexecform", object.SchemaVersion, table.Version)
+		return o, fmt.Errorf("its schema version is %d and this program knows %d: it was written by a newer iexecform", object.SchemaVersion, table.Version)
 	}
-	return dec.decode(object.Attributes, table.ObjectType())
+	return dec.decode(object.Attributes, table)
 }
 
 // EncodeObject is the JSON of the known part of an object, as the state holds it: what is null or unknown is left out, at
 // every depth. Numbers are exact.
-func EncodeObject(v cty.Value) ([]byte, error) { return json.Marshal(known(v)) }
+func EncodeObject(o schema.Object) ([]byte, error) { return json.Marshal(known(o.Cty())) }
 
 // known returns the known part of a value for encoding/json; nil when nothing is known.
 func known(v cty.Value) any {
@@ -138,25 +138,24 @@ func errorf(summary, format string, args ...any) *hcl.Diagnostic {
 	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail}
 }
 
-// redact is an object value with the named attributes null; "block.attribute" names one of a nested object.
-func redact(v cty.Value, names []string) cty.Value {
-	if len(names) == 0 || v.IsNull() || !v.IsKnown() {
-		return v
+// redact is an object with the named attributes null; "block.attribute" names one of a nested object.
+func redact(o schema.Object, names []string) schema.Object {
+	if len(names) == 0 || o.IsNull() {
+		return o
 	}
-	attrs := v.AsValueMap()
-	for name, attr := range attrs {
-		var below []string
-		for _, n := range names {
-			if rest, ok := strings.CutPrefix(n, name+"."); ok {
-				below = append(below, rest)
-			}
+	attrs := map[string]cty.Value{}
+	for _, path := range names {
+		name, below, nested := strings.Cut(path, ".")
+		attr, done := attrs[name]
+		if !done {
+			attr = o.Attr(name)
 		}
 		switch {
-		case slices.Contains(names, name):
+		case !nested:
 			attrs[name] = cty.NullVal(attr.Type())
-		case below != nil:
-			attrs[name] = redact(attr, below)
+		case !attr.IsNull() && attr.IsKnown():
+			attrs[name] = redact(schema.ObjectOf(attr), []string{below}).Cty()
 		}
 	}
-	return cty.ObjectVal(attrs)
+	return o.With(attrs)
 }

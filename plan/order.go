@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/zclconf/go-cty/cty"
-
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -53,7 +51,7 @@ func (b *builder) completeActions() {
 		}
 		switch c.Kind {
 		case providers.Adopt:
-			if c.Found == cty.NilVal { // on its way: its own actions end with it
+			if c.Found.IsZero() { // on its way: its own actions end with it
 				break
 			}
 			shift(c.Actions)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
 )
@@ -74,15 +75,15 @@ type Change struct {
 	Addr      addr.Instance
 	Provider  addr.Provider
 	Kind      providers.ChangeKind
-	Before    cty.Value // current, or prior where it is gone; null when there was none
-	After     cty.Value // planned, with unknowns where only apply can tell; null when it goes
+	Before    schema.Object // current, or prior where it is gone; null when there was none
+	After     schema.Object // planned, with unknowns where only apply can tell; null when it goes
 	Because   []string
 	Reason    Reason
 	Protected bool            // prevent_destroy, afterwards
 	Tainted   bool            // to be replaced by the next plan, afterwards
 	DependsOn []addr.Instance // direct, sorted
 	Importing string          // id of the object, when the state is to begin to know it because an import asks for it
-	Prior     cty.Value       // as the state has it, where somebody else changed it (see drift.go); else cty.NilVal
+	Prior     schema.Object   // as the state has it, where somebody else changed it (see drift.go); else none
 	MovedFrom addr.Instance   // its address in the state, when that is another one; else zero
 }
 

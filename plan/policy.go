@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
@@ -32,7 +31,7 @@ func (b *builder) enforce() (diags hcl.Diagnostics) {
 		c := &b.plan.Changes[i]
 		for _, p := range policies {
 			d := p.Check(b.Inputs, config.PolicyChange{
-				Address: c.Addr.String(), Type: c.Addr.Resource.Type, Kind: string(c.Kind), Before: orNull(c.Before), After: orNull(c.After),
+				Address: c.Addr.String(), Type: c.Addr.Resource.Type, Kind: string(c.Kind), Before: c.Before, After: c.After,
 			})
 			switch {
 			case d == nil:
@@ -58,11 +57,4 @@ func after(notices []Notice, i addr.Instance) int {
 		}
 	}
 	return len(notices)
-}
-
-func orNull(v cty.Value) cty.Value {
-	if v == cty.NilVal {
-		return cty.NullVal(cty.DynamicPseudoType)
-	}
-	return v
 }

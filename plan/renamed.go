@@ -60,15 +60,15 @@ func (b *builder) tellRenames() {
 }
 
 // arguments is a text of what a configuration can set of an object, with its provider and type; "" when it isn't known.
-func (b *builder) arguments(c *proposal, v cty.Value) string {
+func (b *builder) arguments(c *proposal, o schema.Object) string {
 	table := b.Providers.ResourceTable(c.addr.Resource.Type)
-	if table == nil || v == cty.NilVal || v.IsNull() || !v.IsKnown() {
+	if table == nil || o.IsNull() {
 		return ""
 	}
 	settable := map[string]cty.Value{}
 	for _, a := range table.Attrs {
 		if a.Mode.Settable() {
-			settable[a.Name] = v.GetAttr(a.Name)
+			settable[a.Name] = o.Attr(a.Name)
 		}
 	}
 	object := cty.ObjectVal(settable)

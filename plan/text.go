@@ -2,12 +2,13 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/iexecform/iexecform/config/schema"
 )
 
 // String is the plan in a short printable form that tests compare: changes with their differing attributes, actions
@@ -97,22 +98,13 @@ type AttrDiff struct {
 }
 
 // Diff returns the attributes that differ, in alphabetical order. Either object may be null.
-func Diff(before, after cty.Value) []AttrDiff {
+func Diff(before, after schema.Object) []AttrDiff {
 	var diffs []AttrDiff
-	types := before.Type().AttributeTypes()
-	for _, name := range slices.Sorted(maps.Keys(types)) {
-		t := types[name]
-		b, a := attr(before, name, t), attr(after, name, t)
+	for _, name := range slices.Sorted(slices.Values(before.Names())) {
+		b, a := before.Attr(name), after.Attr(name)
 		if !b.RawEquals(a) {
 			diffs = append(diffs, AttrDiff{Name: name, Before: b, After: a})
 		}
 	}
 	return diffs
-}
-
-func attr(object cty.Value, name string, t cty.Type) cty.Value {
-	if object.IsNull() {
-		return cty.NullVal(t)
-	}
-	return object.GetAttr(name)
 }

@@ -11,26 +11,27 @@ import (
 // Write-only attributes reach the provider and nothing else. A plan names those that its actions need; their values stay in
 // the session that the plan was made in, and whoever applies a saved plan puts them into a new one.
 
-// WriteOnly returns the write-only attributes of a value of the table's type that have a value, or nil. Those of a nested
+// WriteOnly returns the write-only attributes of an object of the table's type that have a value, or nil. Those of a nested
 // block have the block's name and a dot in front.
-func WriteOnly(table *schema.Table, v cty.Value) map[string]cty.Value {
-	if v.IsNull() {
+func WriteOnly(table *schema.Table, o schema.Object) map[string]cty.Value {
+	if o.IsNull() {
 		return nil
 	}
 	set := map[string]cty.Value{}
-	collect := func(of cty.Value, attrs []schema.Attr, prefix string) {
+	collect := func(of schema.Object, attrs []schema.Attr, prefix string) {
 		for i := range attrs {
 			if a := &attrs[i]; a.WriteOnly {
-				if value := of.GetAttr(a.Name); !value.IsNull() {
+				if value := of.Attr(a.Name); !value.IsNull() {
 					set[prefix+a.Name] = value
 				}
 			}
 		}
 	}
-	collect(v, table.Attrs, "")
+	collect(o, table.Attrs, "")
 	for i := range table.Blocks {
-		if b := &table.Blocks[i]; v.GetAttr(b.Name).IsKnown() && !v.GetAttr(b.Name).IsNull() {
-			collect(v.GetAttr(b.Name), b.Attrs, b.Name+".")
+		b := &table.Blocks[i]
+		if v := o.Attr(b.Name); v.IsKnown() && !v.IsNull() {
+			collect(schema.ObjectOf(v), b.Attrs, b.Name+".")
 		}
 	}
 	if len(set) == 0 {
@@ -62,7 +63,7 @@ func (b *builder) withhold(req providers.PlanRequest, result *providers.PlanResu
 		names = append(names, name)
 	}
 	result.Planned = redact(result.Planned, names)
-	if result.Found != cty.NilVal {
+	if !result.Found.IsZero() {
 		result.Found = redact(result.Found, names)
 	}
 }

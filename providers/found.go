@@ -3,7 +3,7 @@ package providers
 import (
 	"context"
 
-	"github.com/zclconf/go-cty/cty"
+	"github.com/iexecform/iexecform/config/schema"
 )
 
 // Discoverer is an optional ability of a Client: to find what an owner has on its network.
@@ -44,7 +44,7 @@ type Migration struct {
 type FoundProvider struct {
 	Alias string // "" for the default configuration
 	// Config is of the provider's table; what isn't to be written is null.
-	Config  cty.Value
+	Config  schema.Object
 	Secrets []SecretSetting
 }
 
@@ -60,8 +60,8 @@ type Found struct {
 	ID   string // what Importer takes; "" for one that doesn't exist
 	// Name is free text that the resource's name is made from; "" when Refers says it all.
 	Name     string
-	Provider string    // alias of the provider configuration, or ""
-	Value    cty.Value // of the type's table; computed attributes may be null, and so may what isn't to be written
+	Provider string        // alias of the provider configuration, or ""
+	Value    schema.Object // of the type's table; computed attributes may be null, and so may what isn't to be written
 	Refers   []Reference
 	Comment  string // stands above the resource, or ""
 	// Inactive says why the resource is only written as a comment; "" when it is a resource.

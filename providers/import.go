@@ -3,9 +3,8 @@ package providers
 import (
 	"context"
 
-	"github.com/zclconf/go-cty/cty"
-
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 )
 
 // Importer is an optional ability of a Client: to find objects that exist by what they are known by outside, so that a
@@ -23,6 +22,6 @@ type ImportRequest struct {
 
 // ImportResult is an object as Read would return it.
 type ImportResult struct {
-	Value cty.Value // of the type's table; arguments that the object itself doesn't have are at their defaults
-	Err   error     // also when there is no such object
+	Value schema.Object // of the type's table; arguments that the object itself doesn't have are at their defaults
+	Err   error         // also when there is no such object
 }

@@ -1,5 +1,5 @@
-// Package providers declares what the engine asks of a provider, and nothing of any provider. Values that cross this
-// boundary are cty values of the resource's schema; a provider never meets an unknown or marked value.
+// Package providers declares what the engine asks of a provider, and nothing of any provider. Resources cross this boundary
+// as objects of their tables, settings and data sources as cty values; a provider never meets an unknown or marked value.
 package providers
 
 import (
@@ -118,7 +118,7 @@ type DoResult struct {
 
 // Linker is an optional ability of a Client: the address of a page where people can look at an object, or "".
 type Linker interface {
-	Link(typ string, value cty.Value) string
+	Link(typ string, value schema.Object) string
 }
 
 // Resumer is an optional ability of a Client: to finish what an interrupted run left unsettled in its notes.
@@ -151,13 +151,13 @@ type Closer interface{ Close() error }
 // ReadRequest asks for the current value of an object.
 type ReadRequest struct {
 	Addr  addr.Instance
-	Prior cty.Value
+	Prior schema.Object
 }
 
 // ReadResult is the current value of an object.
 type ReadResult struct {
-	Current cty.Value // cty.NullVal when the object is gone
-	Notices []Notice  // what happened to it from outside, where that matters
+	Current schema.Object // null when the object is gone
+	Notices []Notice      // what happened to it from outside, where that matters
 	Err     error
 }
 
@@ -179,10 +179,10 @@ type DataResult struct {
 // PlanRequest asks what to do about one object.
 type PlanRequest struct {
 	Addr    addr.Instance
-	Prior   cty.Value // as the state has it; null when the state doesn't know it
-	Current cty.Value // as Read returned it; null when it is gone or Prior is null
-	Desired cty.Value // as the configuration has it, computed attributes null; null when the object is to go
-	Replace bool      // a new object is wanted although nothing differs (--replace)
+	Prior   schema.Object // as the state has it; null when the state doesn't know it
+	Current schema.Object // as Read returned it; null when it is gone or Prior is null
+	Desired schema.Object // as the configuration has it, computed attributes null; null when the object is to go
+	Replace bool          // a new object is wanted although nothing differs (--replace)
 	// Formerly is the addresses that moved blocks say the object had, for what is derived from an address; only with a null
 	// Prior.
 	Formerly []addr.Instance
@@ -210,8 +210,8 @@ type PlanResult struct {
 	// Planned is the object afterwards: unknown where only apply can tell; null for Delete and Forget. When the last of
 	// the actions is done the engine remembers it, so a patch of Do is needed only for what is learned, or must be
 	// remembered, before that.
-	Planned cty.Value
-	Found   cty.Value      // for an object that the state doesn't know but that is there: as it is; else cty.NilVal
+	Planned schema.Object
+	Found   schema.Object  // for an object that the state doesn't know but that is there: as it is; else none
 	Because []string       // short reasons for the kind, or nil
 	Actions []Action       // in order; Action.After holds indexes into this slice
 	Expect  []Precondition // what the plan takes for granted besides what its actions expect

@@ -88,7 +88,7 @@ func (s *slow) Plan(_ context.Context, reqs []providers.PlanRequest) []providers
 		default:
 			results[i] = providers.PlanResult{
 				Kind:    providers.Create,
-				Planned: cty.ObjectVal(map[string]cty.Value{"name": r.Desired.GetAttr("name"), "number": cty.UnknownVal(cty.Number)}),
+				Planned: r.Desired.With(map[string]cty.Value{"number": cty.UnknownVal(cty.Number)}),
 				Actions: []providers.Action{{Kind: "make", Summary: "make it"}},
 			}
 		}

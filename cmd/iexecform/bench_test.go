@@ -257,9 +257,9 @@ func writeFloor(b *testing.B, dir string) {
 		to := hub
 		if i.Resource.Type == "iexec_app" {
 			to = apps
-			data, _ = poco.RegistryABI().Pack("ownerOf", poco.TokenID(common.HexToAddress(v.GetAttr("address").AsString())))
+			data, _ = poco.RegistryABI().Pack("ownerOf", poco.TokenID(common.HexToAddress(v.Text("address"))))
 		} else {
-			data, _ = poco.HubABI().Pack("viewConsumed", common.HexToHash(v.GetAttr("order_hash").AsString()))
+			data, _ = poco.HubABI().Pack("viewConsumed", common.HexToHash(v.Text("order_hash")))
 		}
 		if _, err := fmt.Fprintf(f, "%x%x\n", to, data); err != nil {
 			b.Fatal(err)

@@ -144,14 +144,14 @@ type console struct {
 	reveal    bool // sensitive values
 
 	settings map[addr.Provider]config.Block
-	planned  map[addr.Instance]cty.Value
+	planned  map[addr.Instance]schema.Object
 	data     map[addr.Instance]cty.Value // read so far
 }
 
 func newConsole(a *app, c *config.Config, inputs map[string]cty.Value, workspace string, loaded *state.Loaded, session *plan.Session) *console {
 	return &console{
 		app: a, config: c, inputs: inputs, workspace: workspace, state: loaded, session: session, registry: a.providers(),
-		settings: map[addr.Provider]config.Block{}, planned: map[addr.Instance]cty.Value{}, data: map[addr.Instance]cty.Value{},
+		settings: map[addr.Provider]config.Block{}, planned: map[addr.Instance]schema.Object{}, data: map[addr.Instance]cty.Value{},
 	}
 }
 
@@ -278,7 +278,7 @@ func (c *console) read(ctx context.Context, in config.Instance) (cty.Value, erro
 		return cty.UnknownVal(in.Value.Type()), nil
 	}
 	if _, open := c.session.Client(in.Provider); !open {
-		if err := c.session.Open(ctx, in.Provider, c.settings[in.Provider].Value); err != nil {
+		if err := c.session.Open(ctx, in.Provider, c.settings[in.Provider].Value.Cty()); err != nil {
 			return cty.NilVal, err
 		}
 		if _, err := c.session.CheckNetwork(ctx, in.Provider); err != nil {
@@ -286,7 +286,7 @@ func (c *console) read(ctx context.Context, in config.Instance) (cty.Value, erro
 		}
 	}
 	client, _ := c.session.Client(in.Provider)
-	data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
+	data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value.Cty()})
 	return data.Value, err
 }
 
@@ -304,20 +304,20 @@ func (c *console) Resources(_ context.Context, instances []config.Instance) []co
 		default:
 			value = unapplied(c.registry.ResourceTable(in.Addr.Resource.Type), in.Value)
 		}
-		if results[i].Value = value; err != nil {
+		if results[i].Object = value; err != nil {
 			results[i].Diags = hcl.Diagnostics{in.Diagnostic(hcl.DiagError, "", "Damaged state", fmt.Sprintf("%s in the state: %s.", in.Addr, err))}
 		}
 	}
 	return results
 }
 
-// unapplied is a configured value in which what is computed is unknown.
-func unapplied(table *schema.Table, configured cty.Value) cty.Value {
-	values := configured.AsValueMap()
+// unapplied is a configured object in which what is computed is unknown.
+func unapplied(table *schema.Table, configured schema.Object) schema.Object {
+	unknown := map[string]cty.Value{}
 	for _, a := range table.Attrs {
-		if v := values[a.Name]; (a.Mode == schema.Computed || a.Mode == schema.OptionalComputed) && v.IsNull() {
-			values[a.Name] = cty.UnknownVal(v.Type())
+		if (a.Mode == schema.Computed || a.Mode == schema.OptionalComputed) && configured.Attr(a.Name).IsNull() {
+			unknown[a.Name] = cty.UnknownVal(a.Type)
 		}
 	}
-	return cty.ObjectVal(values)
+	return configured.With(unknown)
 }

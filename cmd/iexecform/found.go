@@ -112,7 +112,7 @@ func (w *foundWriter) project(name string) {
 // provider writes a provider block, with variables for what must not stand in a file.
 func (w *foundWriter) provider(p providers.FoundProvider) {
 	var references []func(*hclwrite.Body)
-	settings := p.Config.AsValueMap()
+	settings := map[string]cty.Value{}
 	for _, s := range p.Secrets {
 		settings[s.Attr] = cty.StringVal("") // keeps its place among the others
 		name := s.Attr
@@ -128,7 +128,7 @@ func (w *foundWriter) provider(p providers.FoundProvider) {
 		w.file.Body().AppendNewline()
 		references = append(references, func(b *hclwrite.Body) { b.SetAttributeTraversal(s.Attr, traversal("var", name)) })
 	}
-	body := config.WriteProvider(w.file, w.providers.ProviderTable(w.name), addr.Provider{Name: w.name, Alias: p.Alias}, cty.ObjectVal(settings))
+	body := config.WriteProvider(w.file, w.providers.ProviderTable(w.name), addr.Provider{Name: w.name, Alias: p.Alias}, p.Config.With(settings))
 	for _, set := range references {
 		set(body)
 	}

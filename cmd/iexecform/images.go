@@ -77,10 +77,10 @@ func (a *app) openImages(c *config.Config) ([]string, error) {
 	open := map[string]bool{}
 	for _, b := range blocks {
 		attrs, ok := followed[addr.Resource{Mode: b.Addr.Resource.Mode, Type: b.Addr.Resource.Type}]
-		if !ok || madeHere(b.Expression(attrs.reference)) || b.Expression(attrs.unless) != nil || !b.Value.Type().HasAttribute(attrs.reference) {
+		if !ok || madeHere(b.Expression(attrs.reference)) || b.Expression(attrs.unless) != nil || !b.Value.Has(attrs.reference) {
 			continue
 		}
-		v := b.Value.GetAttr(attrs.reference)
+		v := b.Value.Attr(attrs.reference)
 		if v.Type() == cty.String && v.IsKnown() && !v.IsNull() && !strings.Contains(v.AsString(), "@") {
 			open[v.AsString()] = true
 		}

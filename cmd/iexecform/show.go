@@ -15,6 +15,7 @@ import (
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/state"
 )
@@ -142,9 +143,11 @@ func (a *app) objects(s *state.Snapshot, list []addr.Instance) ([]view.Object, e
 			if typeErr != nil {
 				return nil, fmt.Errorf("%s in the state: %w", i, err)
 			}
-			if value, err = plan.DecodeValue(o.Attributes, typ); err != nil {
+			v, err := plan.DecodeValue(o.Attributes, typ)
+			if err != nil {
 				return nil, fmt.Errorf("%s in the state: %w", i, err)
 			}
+			value = schema.ObjectOf(v)
 		}
 		objects = append(objects, view.Object{Addr: i, Value: value, Object: o})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
@@ -118,11 +119,11 @@ func (s *planSource) writeOnly(ctx context.Context, p *plan.Plan, session *plan.
 	if len(needed) == 0 {
 		return nil
 	}
-	objects := make(map[addr.Instance]cty.Value, len(p.Changes))
+	objects := make(map[addr.Instance]schema.Object, len(p.Changes))
 	for i := range p.Changes {
 		objects[p.Changes[i].Addr] = p.Changes[i].After
 	}
-	planned := apply.Remembered{Session: session, Object: func(i addr.Instance) (cty.Value, bool) {
+	planned := apply.Remembered{Session: session, Object: func(i addr.Instance) (schema.Object, bool) {
 		v, ok := objects[i]
 		return v, ok
 	}}
@@ -152,7 +153,7 @@ func (v secretValues) Resources(ctx context.Context, instances []config.Instance
 type providerSettings map[addr.Provider]cty.Value
 
 func (s providerSettings) Provider(_ context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
-	s[p] = block.Value
+	s[p] = block.Value.Cty()
 	return nil
 }
 func (s providerSettings) Data(context.Context, []config.Instance) []config.Result      { return nil }

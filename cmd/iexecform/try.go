@@ -189,7 +189,7 @@ func (a *app) appTrial(ctx context.Context, at addr.Instance, o inputFlags) (tri
 	nothing := &state.Loaded{Snapshot: &state.Snapshot{}}
 	session := plan.NewSession(a.providers(), nothing, c.Settings.Project, workspace, a.dir, a.prompt(o.noInput))
 	defer func() { _ = session.Close() }()
-	found := &written{session: session, settings: providerSettings{}, tables: a.providers(), values: map[addr.Instance]cty.Value{}}
+	found := &written{session: session, settings: providerSettings{}, tables: a.providers(), values: map[addr.Instance]schema.Object{}}
 	_, diags = c.Evaluate(ctx, config.EvalRequest{Inputs: inputs, Workspace: workspace, Targets: []addr.Instance{at}, Handler: found})
 	if diags.HasErrors() {
 		return trial.Spec{}, &failure{err: diags, sources: c.Files()}
@@ -198,7 +198,7 @@ func (a *app) appTrial(ctx context.Context, at addr.Instance, o inputFlags) (tri
 	if !ok {
 		return trial.Spec{}, fmt.Errorf("%s has instances: give the address of one, such as %s[0] or %s[\"name\"]", at, at, at)
 	}
-	multiaddr, sum := value.GetAttr("multiaddr"), value.GetAttr("checksum")
+	multiaddr, sum := value.Attr("multiaddr"), value.Attr("checksum")
 	if !multiaddr.IsKnown() || multiaddr.IsNull() || !sum.IsKnown() {
 		return trial.Spec{}, fmt.Errorf("the image of %s depends on something that isn't known before it is applied: try the image by its reference", at)
 	}
@@ -207,9 +207,7 @@ func (a *app) appTrial(ctx context.Context, at addr.Instance, o inputFlags) (tri
 		if err != nil {
 			return trial.Spec{}, fmt.Errorf("%s leaves out its checksum, which is then that of the image in its registry: %w", at, err)
 		}
-		attrs := value.AsValueMap()
-		attrs["checksum"] = cty.StringVal(resolved.Checksum())
-		value = cty.ObjectVal(attrs)
+		value = value.With(map[string]cty.Value{"checksum": cty.StringVal(resolved.Checksum())})
 	}
 	return iexec.TrialSpec(value, a.dir)
 }
@@ -219,7 +217,7 @@ type written struct {
 	session  *plan.Session
 	settings providerSettings
 	tables   providers.Registry
-	values   map[addr.Instance]cty.Value
+	values   map[addr.Instance]schema.Object
 }
 
 func (w *written) Provider(ctx context.Context, p addr.Provider, block config.Block) hcl.Diagnostics {
@@ -242,14 +240,7 @@ func (w *written) Resources(_ context.Context, instances []config.Instance) []co
 	results := make([]config.Result, len(instances))
 	for i, in := range instances {
 		w.values[in.Addr] = in.Value
-		attrs := in.Value.AsValueMap()
-		for name, v := range attrs {
-			attr := w.tables.ResourceTable(in.Addr.Resource.Type).Attr(name)
-			if v.IsNull() && attr != nil && (attr.Mode == schema.Computed || attr.Mode == schema.OptionalComputed) {
-				attrs[name] = cty.UnknownVal(v.Type())
-			}
-		}
-		results[i].Value = cty.ObjectVal(attrs)
+		results[i].Object = unapplied(w.tables.ResourceTable(in.Addr.Resource.Type), in.Value)
 	}
 	return results
 }

@@ -46,7 +46,7 @@ type Attr struct {
 	Doc       string    // one or two sentences of Markdown, with unit and source
 	// Progress tells, of a computed attribute, whether its change from an object as the state has it to what there is comes
 	// of use, which is no drift. nil: no change does.
-	Progress func(prior, current cty.Value) bool
+	Progress func(prior, current Object) bool
 	Lacks    string // of an object: the attribute, map(string), with the names that it can't have and why, for messages
 }
 
@@ -86,8 +86,8 @@ type Table struct {
 	// Permanent objects can't be replaced by others with the same arguments.
 	Permanent bool
 
-	once sync.Once
-	typ  cty.Type
+	once  sync.Once
+	shape *shape
 }
 
 // Attr returns the attribute of that name, or nil.
@@ -117,28 +117,28 @@ func (t *Table) Block(name string) *Block {
 
 // ObjectType is the type of a whole value: every attribute, and every block as an object that may be null. The table must
 // not be changed after the first call.
-func (t *Table) ObjectType() cty.Type {
+func (t *Table) ObjectType() cty.Type { return t.layout().typ }
+
+// layout is made once.
+func (t *Table) layout() *shape {
 	t.once.Do(func() {
-		attrs := attrTypes(t.Attrs)
-		for _, b := range t.Blocks {
-			attrs[b.Name] = b.ObjectType()
+		attrs, names := attrTypes(t.Attrs), make([]string, 0, len(t.Attrs)+len(t.Blocks))
+		for _, a := range t.Attrs {
+			names = append(names, a.Name)
 		}
-		t.typ = cty.Object(attrs)
+		for _, b := range t.Blocks {
+			attrs[b.Name], names = b.ObjectType(), append(names, b.Name)
+		}
+		t.shape = newShape(cty.Object(attrs), names)
 	})
-	return t.typ
+	return t.shape
 }
 
 // ObjectType is the type of the block's value.
 func (b *Block) ObjectType() cty.Type { return cty.Object(attrTypes(b.Attrs)) }
 
-// Null is the value of a provider block that isn't there: an object of ObjectType with null for everything.
-func (t *Table) Null() cty.Value {
-	values := map[string]cty.Value{}
-	for name, ty := range t.ObjectType().AttributeTypes() {
-		values[name] = cty.NullVal(ty)
-	}
-	return cty.ObjectVal(values)
-}
+// Blank is the value of a block that isn't there: an object with null for everything.
+func (t *Table) Blank() Object { return t.Make(make([]cty.Value, t.Size())) }
 
 func attrTypes(attrs []Attr) map[string]cty.Type {
 	types := make(map[string]cty.Type, len(attrs))

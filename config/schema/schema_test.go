@@ -26,11 +26,11 @@ func TestObjectType(t *testing.T) {
 	if got := table.ObjectType(); !got.Equals(want) {
 		t.Errorf("%#v", got)
 	}
-	null := table.Null()
-	if !null.Type().Equals(want) || null.IsNull() {
-		t.Errorf("%#v", null)
+	blank := table.Blank().Cty()
+	if !blank.Type().Equals(want) || blank.IsNull() {
+		t.Errorf("%#v", blank)
 	}
-	for name, v := range null.AsValueMap() {
+	for name, v := range blank.AsValueMap() {
 		if !v.IsNull() {
 			t.Errorf("%s is %#v", name, v)
 		}

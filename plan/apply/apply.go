@@ -599,7 +599,7 @@ func (r *run) plannedPatch(c *plan.Change) (json.RawMessage, error) {
 	if err != nil || c.After.IsWhollyKnown() {
 		return patch, err
 	}
-	return withoutUnknown(patch, c.After)
+	return withoutUnknown(patch, c.After.Cty())
 }
 
 // withoutUnknown leaves out of a patch what is unknown in the planned value. A list or set is known or unknown as a whole.

@@ -6,10 +6,10 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
@@ -23,7 +23,7 @@ import (
 // Remembered is a config.Handler that answers with objects as they are, and reads data sources.
 type Remembered struct {
 	Session *plan.Session
-	Object  func(addr.Instance) (cty.Value, bool)
+	Object  func(addr.Instance) (schema.Object, bool)
 }
 
 // Provider implements config.Handler.
@@ -42,7 +42,7 @@ func (r Remembered) Data(ctx context.Context, instances []config.Instance) []con
 			results[i].Diags = Lost(in, in.Addr.String()+" depends on something that is not known yet.")
 			continue
 		}
-		data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
+		data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value.Cty()})
 		if err != nil {
 			results[i].Diags = Lost(in, err.Error())
 			continue
@@ -61,7 +61,7 @@ func (r Remembered) Resources(_ context.Context, instances []config.Instance) []
 			results[i].Diags = Lost(in, in.Addr.String()+" is neither in the state nor in the plan.")
 			continue
 		}
-		results[i].Value = value
+		results[i].Object = value
 	}
 	return results
 }
@@ -86,7 +86,7 @@ func Undecided(p *plan.Plan) (ids []string) {
 	return ids
 }
 
-func (r *run) evaluate(ctx context.Context, targets []addr.Instance, phase config.CheckPhase, object func(addr.Instance) (cty.Value, bool)) (*config.Evaluation, hcl.Diagnostics) {
+func (r *run) evaluate(ctx context.Context, targets []addr.Instance, phase config.CheckPhase, object func(addr.Instance) (schema.Object, bool)) (*config.Evaluation, hcl.Diagnostics) {
 	return r.Config.Evaluate(ctx, config.EvalRequest{
 		Inputs: r.Inputs, Workspace: r.Plan.Workspace, Targets: targets, Checks: phase, Handler: Remembered{r.Session, object},
 	})
@@ -187,14 +187,14 @@ func (r *run) judged(c config.CheckResult, phase config.CheckPhase) {
 }
 
 // current is an object as the state and the journal have it by now.
-func (r *run) current(i addr.Instance) (cty.Value, bool) {
+func (r *run) current(i addr.Instance) (schema.Object, bool) {
 	base := &state.Snapshot{Resources: map[addr.Instance]*state.Object{}}
 	if object := r.moved.Resources[i]; object != nil {
 		base.Resources[i] = object
 	}
 	loaded, err := state.Fold(base, r.journal.about(i))
 	if err != nil || loaded.Snapshot.Resources[i] == nil {
-		return cty.NilVal, false
+		return schema.Object{}, false
 	}
 	v, err := plan.DecodeObject(r.Providers, i.Resource.Type, loaded.Snapshot.Resources[i])
 	return v, err == nil
@@ -202,7 +202,7 @@ func (r *run) current(i addr.Instance) (cty.Value, bool) {
 
 // late evaluates all that the plan couldn't know, after the actions.
 func (r *run) late(ctx context.Context, s *state.Snapshot) (*config.Evaluation, error) {
-	objects := make(map[addr.Instance]cty.Value, len(s.Resources))
+	objects := make(map[addr.Instance]schema.Object, len(s.Resources))
 	for i, object := range s.Resources {
 		value, err := plan.DecodeObject(r.Providers, i.Resource.Type, object)
 		if err != nil {
@@ -210,7 +210,7 @@ func (r *run) late(ctx context.Context, s *state.Snapshot) (*config.Evaluation, 
 		}
 		objects[i] = value
 	}
-	evaluation, diags := r.evaluate(ctx, nil, config.AllChecks, func(i addr.Instance) (cty.Value, bool) {
+	evaluation, diags := r.evaluate(ctx, nil, config.AllChecks, func(i addr.Instance) (schema.Object, bool) {
 		v, ok := objects[i]
 		return v, ok
 	})

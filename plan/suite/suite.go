@@ -16,6 +16,7 @@ import (
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
@@ -181,7 +182,7 @@ func (f *file) one(ctx context.Context, r *config.TestRun, result *RunResult) {
 	})
 	defer func() { _ = session.Close() }() // nothing is lost with a connection
 	result.Plan = p
-	objects := map[addr.Instance]cty.Value{}
+	objects := map[addr.Instance]schema.Object{}
 	for i := range p.Changes {
 		objects[p.Changes[i].Addr] = p.Changes[i].After
 	}
@@ -214,12 +215,12 @@ func (f *file) apply(ctx context.Context, p *plan.Plan, session *plan.Session, l
 }
 
 // objects are those of the state.
-func (f *file) objects(ctx context.Context) (map[addr.Instance]cty.Value, error) {
+func (f *file) objects(ctx context.Context) (map[addr.Instance]schema.Object, error) {
 	loaded, err := f.store.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	objects := make(map[addr.Instance]cty.Value, len(loaded.Snapshot.Resources))
+	objects := make(map[addr.Instance]schema.Object, len(loaded.Snapshot.Resources))
 	for i, object := range loaded.Snapshot.Resources {
 		if objects[i], err = plan.DecodeObject(f.registry, i.Resource.Type, object); err != nil {
 			return nil, fmt.Errorf("%s in the state: %w", i, err)
@@ -229,7 +230,7 @@ func (f *file) objects(ctx context.Context) (map[addr.Instance]cty.Value, error)
 }
 
 // look evaluates the configuration with what there is now, checks the conditions, and the assertions unless something failed.
-func (f *file) look(ctx context.Context, session *plan.Session, objects map[addr.Instance]cty.Value, v *verdict) {
+func (f *file) look(ctx context.Context, session *plan.Session, objects map[addr.Instance]schema.Object, v *verdict) {
 	evaluation, diags := f.Config.Evaluate(ctx, config.EvalRequest{
 		Inputs: f.last.inputs, Workspace: f.Workspace, Targets: v.run.Targets,
 		Handler: &answers{session: session, objects: objects, override: v.run.Override},
@@ -282,7 +283,7 @@ func (f *file) destroy(ctx context.Context, loaded *state.Loaded, v *verdict) er
 // answers is a config.Handler that knows the objects already.
 type answers struct {
 	session  *plan.Session
-	objects  map[addr.Instance]cty.Value
+	objects  map[addr.Instance]schema.Object
 	override func(config.Instance) (cty.Value, bool)
 }
 
@@ -302,7 +303,7 @@ func (a *answers) Data(ctx context.Context, instances []config.Instance) []confi
 			results[i].Diags = missing(in)
 			continue
 		}
-		data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value})
+		data, err := client.ReadData(ctx, providers.DataRequest{Addr: in.Addr, Config: in.Value.Cty()})
 		if results[i].Value = data.Value; err != nil {
 			results[i].Diags = hcl.Diagnostics{in.Diagnostic(hcl.DiagError, providers.AttrOf(err), "Cannot read a data source", err.Error()+".")}
 		}
@@ -315,7 +316,7 @@ func (a *answers) Resources(_ context.Context, instances []config.Instance) []co
 	results := make([]config.Result, len(instances))
 	for i, in := range instances {
 		v, ok := a.objects[in.Addr]
-		if results[i].Value = v; !ok {
+		if results[i].Object = v; !ok {
 			results[i].Diags = missing(in)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
 )
@@ -104,12 +105,12 @@ func (c *client) Resume(ctx context.Context, req providers.ResumeRequest) error 
 func (c *client) Read(ctx context.Context, reqs []providers.ReadRequest) []providers.ReadResult {
 	results := make([]providers.ReadResult, len(reqs))
 	for i, req := range reqs {
-		if results[i].Err = c.faults.before(ctx, Call{OpRead, req.Addr, text(req.Prior, "id")}); results[i].Err != nil {
+		if results[i].Err = c.faults.before(ctx, Call{OpRead, req.Addr, req.Prior.Text("id")}); results[i].Err != nil {
 			continue
 		}
-		id := text(req.Prior, "id")
+		id := req.Prior.Text("id")
 		known := c.known(req.Prior)
-		results[i].Current = cty.NullVal(req.Prior.Type())
+		results[i].Current = req.Prior.Null()
 		if len(known) > 0 {
 			results[i].Current = value(req.Prior, id, known)
 		}
@@ -121,12 +122,12 @@ func (c *client) Read(ctx context.Context, reqs []providers.ReadRequest) []provi
 }
 
 // known is the things of an object that exist.
-func (c *client) known(object cty.Value) map[string]Thing {
+func (c *client) known(object schema.Object) map[string]Thing {
 	known := map[string]Thing{}
-	if object.IsNull() || object.GetAttr("things").IsNull() {
+	if object.IsNull() || object.Attr("things").IsNull() {
 		return known
 	}
-	for id := range object.GetAttr("things").AsValueMap() {
+	for id := range object.Attr("things").AsValueMap() {
 		if t, ok := c.look(id); ok {
 			known[id] = t
 		}
@@ -136,7 +137,7 @@ func (c *client) known(object cty.Value) map[string]Thing {
 
 // ReadData implements providers.Client.
 func (c *client) ReadData(ctx context.Context, req providers.DataRequest) (providers.DataResult, error) {
-	id := text(req.Config, "id")
+	id := schema.ObjectOf(req.Config).Text("id")
 	if err := c.faults.before(ctx, Call{OpData, req.Addr, id}); err != nil {
 		return providers.DataResult{}, err
 	}
@@ -270,20 +271,19 @@ func (c *client) make(ctx context.Context, req providers.DoRequest, r request) e
 }
 
 // value is an object with what the provider sets: its thing is id, and known are all of its things.
-func value(object cty.Value, id string, known map[string]Thing) cty.Value {
-	values := object.AsValueMap()
+func value(object schema.Object, id string, known map[string]Thing) schema.Object {
 	things := map[string]cty.Value{}
 	for id, t := range known {
 		things[id] = cty.StringVal(t.Kind)
 	}
-	values["things"] = cty.MapVal(things)
+	values := map[string]cty.Value{"things": cty.MapVal(things)}
 	values["id"], values["kind"], values["token"] = orNull(""), orNull(""), orNull("")
 	values["size"] = cty.NullVal(cty.Number)
 	if t, ok := known[id]; ok {
 		values["id"], values["kind"], values["token"] = cty.StringVal(id), cty.StringVal(t.Kind), orNull(t.Token)
 		values["size"] = cty.NumberIntVal(t.Size)
 	}
-	return cty.ObjectVal(values)
+	return object.With(values)
 }
 
 func orNull(s string) cty.Value {
@@ -291,14 +291,6 @@ func orNull(s string) cty.Value {
 		return cty.NullVal(cty.String)
 	}
 	return cty.StringVal(s)
-}
-
-// text is a string attribute, or "" when it or the object is null.
-func text(object cty.Value, name string) string {
-	if object.IsNull() || object.GetAttr(name).IsNull() {
-		return ""
-	}
-	return object.GetAttr(name).AsString()
 }
 
 func marshal(v any) json.RawMessage {

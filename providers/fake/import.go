@@ -20,7 +20,7 @@ func (c *client) Import(ctx context.Context, reqs []providers.ImportRequest) []p
 			results[i].Err = fmt.Errorf("there is no thing %q", req.ID)
 			continue
 		}
-		results[i].Value = value(tables.Resources[req.Addr.Resource.Type].Null(), req.ID, map[string]Thing{req.ID: t})
+		results[i].Value = value(tables.Resources[req.Addr.Resource.Type].Blank(), req.ID, map[string]Thing{req.ID: t})
 	}
 	return results
 }

@@ -44,7 +44,7 @@ func all(string, Thing) bool { return true }
 
 func (c *client) plan(req providers.PlanRequest) providers.PlanResult {
 	known := c.known(req.Current)
-	kind, base := text(req.Desired, "kind"), baseID(text(req.Desired, "kind"), req.Addr)
+	kind, base := req.Desired.Text("kind"), baseID(req.Desired.Text("kind"), req.Addr)
 	for id := range c.cloud.Things() { // what the state lost is found
 		if id == base || strings.HasPrefix(id, base+"#") {
 			if t, ok := c.look(id); ok {
@@ -54,7 +54,7 @@ func (c *client) plan(req providers.PlanRequest) providers.PlanResult {
 	}
 	id := wantedID(req, known, kind, base)
 	thing, exists := known[id]
-	size, _ := req.Desired.GetAttr("size").AsBigFloat().Int64()
+	size, _ := req.Desired.Attr("size").AsBigFloat().Int64()
 	create := !exists || thing.Token == ""
 	others := sortedIDs(known, func(other string, _ Thing) bool { return other != id })
 
@@ -67,7 +67,7 @@ func (c *client) plan(req providers.PlanRequest) providers.PlanResult {
 		}
 		result.Actions = append(result.Actions, a)
 	}
-	if !exists && req.Desired.GetAttr("prepare").RawEquals(cty.True) {
+	if !exists && req.Desired.Attr("prepare").RawEquals(cty.True) {
 		add(request{Op: OpPrepare, ID: id})
 		result.Actions[0].Early = true
 	}
@@ -78,19 +78,19 @@ func (c *client) plan(req providers.PlanRequest) providers.PlanResult {
 	}
 	if exists && thing.Size != size {
 		add(request{Op: OpResize, ID: id, Size: size}, expect(id, &thing.Size))
-		result.Actions[len(result.Actions)-1].Late = req.Desired.GetAttr("prepare").RawEquals(cty.True)
+		result.Actions[len(result.Actions)-1].Late = req.Desired.Attr("prepare").RawEquals(cty.True)
 	}
 	for _, other := range others {
 		add(request{Op: OpDelete, ID: other})
 	}
 
-	values := req.Desired.AsValueMap()
-	values["id"], values["token"] = cty.StringVal(id), orNull(thing.Token)
-	values["things"] = cty.MapVal(map[string]cty.Value{id: cty.StringVal(kind)})
+	values := map[string]cty.Value{
+		"id": cty.StringVal(id), "token": orNull(thing.Token), "things": cty.MapVal(map[string]cty.Value{id: cty.StringVal(kind)}),
+	}
 	if create {
 		values["token"] = cty.UnknownVal(cty.String)
 	}
-	result.Planned = cty.ObjectVal(values)
+	result.Planned = req.Desired.With(values)
 	switch {
 	case req.Prior.IsNull() && len(known) > 0:
 		result.Kind, result.Found = providers.Adopt, value(req.Desired, id, known)
@@ -103,7 +103,7 @@ func (c *client) plan(req providers.PlanRequest) providers.PlanResult {
 		if req.Replace {
 			result.Because = []string{"asked for"}
 		}
-	case len(result.Actions) > 0 || !result.Planned.RawEquals(req.Prior):
+	case len(result.Actions) > 0 || !result.Planned.Equal(req.Prior):
 		result.Kind = providers.Update
 	default:
 		result.Kind = providers.NoOp
@@ -114,7 +114,7 @@ func (c *client) plan(req providers.PlanRequest) providers.PlanResult {
 // wantedID is the thing that is to be kept or made.
 func wantedID(req providers.PlanRequest, known map[string]Thing, kind, base string) string {
 	fit := sortedIDs(known, func(_ string, t Thing) bool { return t.Kind == kind })
-	switch current := text(req.Current, "id"); {
+	switch current := req.Current.Text("id"); {
 	case len(fit) == 0:
 		return base
 	case req.Replace:

@@ -86,7 +86,7 @@ func (account) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 	return results
 }
 
-func (b balance) set(o object) cty.Value {
+func (b balance) set(o object) schema.Object {
 	return o.with(map[string]cty.Value{"stake": bigNumber(b.stake), "locked": bigNumber(b.locked)})
 }
 
@@ -160,7 +160,7 @@ func (p *accountPlan) decide(ctx context.Context, c *client) error {
 	switch {
 	case p.req.Prior.IsNull():
 		r.Kind, r.Found, r.Because = providers.Adopt, now, []string{"every address has an account at the hub"}
-	case !now.RawEquals(p.req.Current):
+	case !now.Equal(p.req.Current):
 		r.Kind = providers.Update
 	}
 	stake := p.balance.stake

@@ -185,14 +185,14 @@ func digestOf(app object) string { return "sha256:" + strings.TrimPrefix(app.str
 
 // trialOf reads the trial block of an app with a checksum, which must not be null.
 func trialOf(app object) trialPayload {
-	block := object{app.v.GetAttr(trialBlockName)}
+	block := objectOf(app.v.Attr(trialBlockName))
 	p := trialPayload{
 		Image: app.str("multiaddr"), Digest: digestOf(app),
-		Args: block.str("args"), Datasets: texts(block.v.GetAttr("dataset")), InputFiles: texts(block.v.GetAttr("input_files")),
-		Expect: texts(block.v.GetAttr("expect")), Runs: int(block.num0("runs").Int64()), Timeout: block.str("timeout"),
-		Memory: block.num0("memory").Int64(), Output: block.num0("output_limit").Int64(), Network: block.v.GetAttr("network").True(),
+		Args: block.str("args"), Datasets: texts(block.v.Attr("dataset")), InputFiles: texts(block.v.Attr("input_files")),
+		Expect: texts(block.v.Attr("expect")), Runs: int(block.num0("runs").Int64()), Timeout: block.str("timeout"),
+		Memory: block.num0("memory").Int64(), Output: block.num0("output_limit").Int64(), Network: block.v.Attr("network").True(),
 	}
-	if secrets := block.v.GetAttr("secrets"); !secrets.IsNull() {
+	if secrets := block.v.Attr("secrets"); !secrets.IsNull() {
 		p.Secrets = slices.Sorted(maps.Keys(secrets.AsValueMap()))
 	}
 	if p.Timeout == "" {
@@ -234,8 +234,8 @@ func (p trialPayload) spec(dir string) (trial.Spec, error) {
 
 // TrialSpec is the trial that the block of an app asks for, of the image that its multiaddr and its checksum name, with the values
 // of secrets. Paths are relative to dir. Without a block it is a trial with the defaults.
-func TrialSpec(app cty.Value, dir string) (trial.Spec, error) {
-	block := app.GetAttr(trialBlockName)
+func TrialSpec(app schema.Object, dir string) (trial.Spec, error) {
+	block := app.Attr(trialBlockName)
 	if block.IsNull() {
 		return trial.Spec{Image: object{app}.str("multiaddr"), Digest: digestOf(object{app})}, nil
 	}
@@ -255,10 +255,10 @@ func giveSecrets(s *trial.Spec, secrets cty.Value) {
 // prepareTrial completes the trial block of an app whose checksum is known: with what was remembered if that is of the same image
 // and inputs, or else with what will be remembered when the trial is passed. It reads the trial's files.
 func (p *entryPlan) prepareTrial(c *client) error {
-	block := object{p.d.v.GetAttr(trialBlockName)}
-	if block.v.IsNull() {
+	if p.d.v.Attr(trialBlockName).IsNull() {
 		return nil
 	}
+	block := objectOf(p.d.v.Attr(trialBlockName))
 	t := trialOf(p.d)
 	spec, err := t.spec(c.dir)
 	if err == nil {
@@ -277,14 +277,11 @@ func (p *entryPlan) prepareTrial(c *client) error {
 	if len(t.Secrets) > 0 {
 		done["result_digests"] = cty.NullVal(cty.List(cty.String)) // a secret that can be guessed could be found with them
 	}
-	was := object{cty.NullVal(block.v.Type())}
-	if !p.req.Prior.IsNull() {
-		was.v = p.req.Prior.GetAttr(trialBlockName)
-	}
+	was := objectOf(p.req.Prior.Attr(trialBlockName))
 	switch {
 	case was.str("image_digest") == t.Digest && was.str("inputs") == t.Inputs:
 		if len(t.Secrets) == 0 {
-			done["result_digests"] = was.v.GetAttr("result_digests")
+			done["result_digests"] = was.v.Attr("result_digests")
 		}
 	case c.skipTrials:
 		for _, name := range []string{"image_digest", "inputs", "result_digests"} {
@@ -295,7 +292,7 @@ func (p *entryPlan) prepareTrial(c *client) error {
 	default:
 		p.trial = &t
 	}
-	p.d = object{p.d.with(map[string]cty.Value{trialBlockName: block.with(done)})}
+	p.d = object{p.d.with(map[string]cty.Value{trialBlockName: block.with(done).Cty()})}
 	return nil
 }
 

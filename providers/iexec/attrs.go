@@ -239,17 +239,12 @@ func bigInt(v cty.Value) (*big.Int, error) {
 }
 
 // object reads attributes of a known value. Null attributes read as zero values.
-type object struct{ v cty.Value }
+type object struct{ v schema.Object }
 
-func (o object) str(name string) string {
-	if o.v.IsNull() {
-		return ""
-	}
-	if a := o.v.GetAttr(name); !a.IsNull() && a.IsKnown() {
-		return a.AsString()
-	}
-	return ""
-}
+// objectOf is for values that come as cty has them.
+func objectOf(v cty.Value) object { return object{schema.ObjectOf(v)} }
+
+func (o object) str(name string) string { return o.v.Text(name) }
 
 func (o object) address(name string) common.Address { return common.HexToAddress(o.str(name)) }
 
@@ -258,7 +253,7 @@ func (o object) num(name string) *big.Int {
 	if o.v.IsNull() {
 		return nil
 	}
-	a := o.v.GetAttr(name)
+	a := o.v.Attr(name)
 	if a.IsNull() || !a.IsKnown() {
 		return nil
 	}
@@ -274,10 +269,4 @@ func (o object) num0(name string) *big.Int {
 }
 
 // with is the object with some attributes replaced.
-func (o object) with(attrs map[string]cty.Value) cty.Value {
-	all := o.v.AsValueMap()
-	for name, v := range attrs {
-		all[name] = v
-	}
-	return cty.ObjectVal(all)
-}
+func (o object) with(attrs map[string]cty.Value) schema.Object { return o.v.With(attrs) }

@@ -30,7 +30,7 @@ func (accountData) readData(ctx context.Context, c *client, req providers.DataRe
 	if err := c.pin(ctx); err != nil {
 		return providers.DataResult{}, err
 	}
-	d := object{req.Config}
+	d := objectOf(req.Config)
 	address := d.address("address")
 	if address == (common.Address{}) && d.str("address") == "" {
 		var err error
@@ -42,5 +42,5 @@ func (accountData) readData(ctx context.Context, c *client, req providers.DataRe
 	if err != nil {
 		return providers.DataResult{}, err
 	}
-	return providers.DataResult{Value: balances[0].set(object{d.with(map[string]cty.Value{"address": cty.StringVal(address.Hex())})})}, nil
+	return providers.DataResult{Value: balances[0].set(object{d.with(map[string]cty.Value{"address": cty.StringVal(address.Hex())})}).Cty()}, nil
 }

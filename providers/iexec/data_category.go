@@ -42,7 +42,7 @@ func (categoryData) readData(ctx context.Context, c *client, req providers.DataR
 	if err := c.pin(ctx); err != nil {
 		return providers.DataResult{}, err
 	}
-	d := object{req.Config}
+	d := objectOf(req.Config)
 	id, name := d.num("id"), d.str("name")
 	if (id == nil) == (name == "") {
 		return providers.DataResult{}, errors.New("a category is chosen by its id or by its name: set one of the two")
@@ -69,7 +69,7 @@ func (categoryData) readData(ctx context.Context, c *client, req providers.DataR
 	return providers.DataResult{Value: d.with(map[string]cty.Value{
 		"id": cty.NumberIntVal(int64(at)), "name": cty.StringVal(all[at].Name), "description": cty.StringVal(all[at].Description),
 		"max_time": bigNumber(all[at].WorkClockTimeRef),
-	})}, nil
+	}).Cty()}, nil
 }
 
 // categories reads all categories at the pinned block.

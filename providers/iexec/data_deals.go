@@ -70,7 +70,7 @@ func (dealsData) table() *schema.Table {
 }
 
 func (dealsData) readData(ctx context.Context, c *client, req providers.DataRequest) (providers.DataResult, error) {
-	d := object{req.Config}
+	d := objectOf(req.Config)
 	query, err := marketQuery(d, dealFilters(), nil)
 	if err != nil {
 		return providers.DataResult{}, err
@@ -98,7 +98,7 @@ func (dealsData) readData(ctx context.Context, c *client, req providers.DataRequ
 	return providers.DataResult{Value: d.with(map[string]cty.Value{
 		"deals": listOf(dealType, values), "volume": bigNumber(volume),
 		"app_income": bigNumber(app), "dataset_income": bigNumber(dataset), "workerpool_income": bigNumber(workerpool),
-	})}, nil
+	}).Cty()}, nil
 }
 
 func dealValue(d *market.Deal) cty.Value {

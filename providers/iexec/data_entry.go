@@ -35,7 +35,7 @@ func (d entryData) table() *schema.Table {
 }
 
 func (d entryData) readData(ctx context.Context, c *client, req providers.DataRequest) (providers.DataResult, error) {
-	address := object{req.Config}.address("address")
+	address := objectOf(req.Config).address("address")
 	errs := make([]error, 1)
 	views, err := c.viewsOf(ctx, d.kind, []common.Address{address}, errs)
 	if err != nil {

@@ -38,7 +38,7 @@ func limitOf(o object) int {
 func marketQuery(o object, filters []marketFilter, kind *poco.Kind) (url.Values, error) {
 	query := url.Values{}
 	for _, f := range filters {
-		v := o.v.GetAttr(f.Name)
+		v := o.v.Attr(f.Name)
 		if v.IsNull() {
 			continue
 		}

@@ -43,7 +43,7 @@ func (orderData) readData(ctx context.Context, c *client, req providers.DataRequ
 	if err := c.pin(ctx); err != nil {
 		return providers.DataResult{}, err
 	}
-	d := object{req.Config}
+	d := objectOf(req.Config)
 	hash := common.HexToHash(d.str("hash"))
 	kinds := poco.Kinds()
 	if k := kindOf(d.str("kind")); k != nil {
@@ -87,5 +87,5 @@ func (orderData) readData(ctx context.Context, c *client, req providers.DataRequ
 		"kind": cty.StringVal(kind.Noun), "order": fieldsValue(row.Order), "sign": cty.StringVal(row.Sign), "signer": cty.StringVal(row.Signer.Hex()),
 		"status": cty.StringVal(row.Status), "price": bigNumber(number(row.Order[kind.Price])), "volume": bigNumber(volume),
 		"consumed": bigNumber(consumed[0]), "remaining": bigNumber(remaining), "published": cty.StringVal(row.PublicationTimestamp),
-	})}, nil
+	}).Cty()}, nil
 }

@@ -79,7 +79,7 @@ func (bookData) table() *schema.Table {
 }
 
 func (bookData) readData(ctx context.Context, c *client, req providers.DataRequest) (providers.DataResult, error) {
-	d := object{req.Config}
+	d := objectOf(req.Config)
 	kind := kindOf(d.str("kind"))
 	query, err := marketQuery(d, bookFilters(), kind)
 	if err != nil {
@@ -102,7 +102,7 @@ func (bookData) readData(ctx context.Context, c *client, req providers.DataReque
 		values[i] = rowValue(kind, &rows[i])
 		sum = sum.Add(values[i].GetAttr("remaining"))
 	}
-	return providers.DataResult{Value: d.with(map[string]cty.Value{"orders": listOf(bookRow, values), "remaining": sum})}, nil
+	return providers.DataResult{Value: d.with(map[string]cty.Value{"orders": listOf(bookRow, values), "remaining": sum}).Cty()}, nil
 }
 
 // compareRows is the market's order: what the other side likes best first, then the oldest.

@@ -156,8 +156,8 @@ func writable(t *schema.Table, attrs map[string]cty.Value) error {
 }
 
 // complete is an object of the table with some attributes set; the rest is null.
-func complete(t *schema.Table, attrs map[string]cty.Value) cty.Value {
-	return object{t.Null()}.with(attrs)
+func complete(t *schema.Table, attrs map[string]cty.Value) schema.Object {
+	return object{t.Blank()}.with(attrs)
 }
 
 // ordersOpenOf are the open orders of all kinds that the market lists for an account, sorted by kind, resource and hash.

@@ -39,7 +39,7 @@ func (w *world) discover() (found providers.Discovery, requests int64) {
 	w.t.Helper()
 	var count atomic.Int64
 	c := nettest.Chain(w.net)
-	config := iexec.New().Schema().Provider.Null().AsValueMap()
+	config := iexec.New().Schema().Provider.Blank().Cty().AsValueMap()
 	config["chain"] = cty.StringVal("localnet")
 	config["rpc_url"], config["market_url"] = cty.StringVal(counted(w.t, c.RPC, &count)), cty.StringVal(counted(w.t, c.Market, &count))
 	client, err := iexec.New().Open(w.t.Context(), providers.OpenRequest{Config: cty.ObjectVal(config), Dir: w.Dir})

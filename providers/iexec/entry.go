@@ -265,7 +265,7 @@ func (e entry) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 			results[i].Current = r.Prior
 			continue
 		case owners[i] == (common.Address{}):
-			results[i].Current = cty.NullVal(r.Prior.Type())
+			results[i].Current = r.Prior.Null()
 			continue
 		}
 		c.rememberOwner(e.kind, addresses[i], owners[i])

@@ -52,7 +52,7 @@ func (e entry) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 			continue
 		}
 		if unborn {
-			req.Current = cty.NullVal(req.Desired.Type())
+			req.Current = req.Desired.Null()
 		}
 		todo = append(todo, &entryPlan{entry: e, req: req, d: object{req.Desired}, result: &results[i]})
 	}
@@ -240,14 +240,14 @@ func (p *entryPlan) keep(ctx context.Context, c *client) {
 		if p.trial != nil {
 			p.result.Because = []string{"this image has not passed this trial"}
 		}
-		p.set(current.v.GetAttr("first_owner"), current)
+		p.set(current.v.Attr("first_owner"), current)
 	}
 }
 
 // settingsChanged reports whether what only the state has differs: nested blocks.
 func (p *entryPlan) settingsChanged() bool {
 	return slices.ContainsFunc(p.blocks, func(b schema.Block) bool {
-		return !p.d.v.GetAttr(b.Name).RawEquals(p.req.Current.GetAttr(b.Name))
+		return !p.d.v.Attr(b.Name).RawEquals(p.req.Current.Attr(b.Name))
 	})
 }
 
@@ -336,7 +336,7 @@ func (p *entryPlan) begin() {
 // deploy plans an entry that isn't registered.
 func (p *entryPlan) deploy(ctx context.Context, c *client, registry common.Address) {
 	r := p.result
-	unset := object{cty.NullVal(p.req.Desired.Type())}
+	unset := object{p.req.Desired.Null()}
 	p.set(cty.StringVal(p.owner.Hex()), unset)
 	c.rememberOwner(p.kind, p.address, p.owner)
 	c.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
@@ -20,8 +21,8 @@ import (
 
 // readEntries returns entries of a kind as whole objects of its resource type. It reads the chain in two calls, and the
 // registry's log only for entries that were transferred; where the node doesn't give it, first_owner is null. SIDE EFFECTS: none.
-func readEntries(ctx context.Context, c *client, k *poco.EntryKind, addresses []common.Address) ([]cty.Value, []error) {
-	values, errs := make([]cty.Value, len(addresses)), make([]error, len(addresses))
+func readEntries(ctx context.Context, c *client, k *poco.EntryKind, addresses []common.Address) ([]schema.Object, []error) {
+	values, errs := make([]schema.Object, len(addresses)), make([]error, len(addresses))
 	views, err := c.viewsOf(ctx, k, addresses, errs)
 	if err != nil {
 		return values, fail(len(addresses), err)
@@ -41,7 +42,7 @@ func readEntries(ctx context.Context, c *client, k *poco.EntryKind, addresses []
 			attrs["first_owner"] = cty.StringVal(firsts[i].Hex())
 		}
 		c.rememberOwner(k, addresses[i], v.owner)
-		values[i] = object{table.Null()}.with(attrs)
+		values[i] = object{table.Blank()}.with(attrs)
 	}
 	return values, errs
 }

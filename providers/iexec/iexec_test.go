@@ -145,11 +145,11 @@ func TestAppAndOrder(t *testing.T) {
 	for _, c := range made.Changes {
 		switch c.Addr.Resource.Type {
 		case "iexec_app":
-			if got := c.After.GetAttr("address").AsString(); got != address || got != w.live()[0].Order["app"] {
+			if got := c.After.Attr("address").AsString(); got != address || got != w.live()[0].Order["app"] {
 				t.Errorf("planned address %s, state %s, market %s", got, address, w.live()[0].Order["app"])
 			}
 		case "iexec_apporder":
-			if got := c.After.GetAttr("order_hash").AsString(); got != w.live()[0].OrderHash.Hex() {
+			if got := c.After.Attr("order_hash").AsString(); got != w.live()[0].OrderHash.Hex() {
 				t.Errorf("planned hash %s, market %s", got, w.live()[0].OrderHash)
 			}
 		}

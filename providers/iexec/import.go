@@ -7,6 +7,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 )
 
@@ -14,7 +15,7 @@ import (
 // address, orders by their hash.
 type importer interface {
 	// importAll returns whole objects, in as few calls as it can.
-	importAll(ctx context.Context, c *client, ids []string) ([]cty.Value, []error)
+	importAll(ctx context.Context, c *client, ids []string) ([]schema.Object, []error)
 }
 
 // Import implements providers.Importer.
@@ -38,21 +39,21 @@ func (c *client) Import(ctx context.Context, reqs []providers.ImportRequest) []p
 		})
 }
 
-func (e entry) importAll(ctx context.Context, c *client, ids []string) ([]cty.Value, []error) {
-	return importParsed(ids, parseAddress, common.HexToAddress, func(addresses []common.Address) ([]cty.Value, []error) {
+func (e entry) importAll(ctx context.Context, c *client, ids []string) ([]schema.Object, []error) {
+	return importParsed(ids, parseAddress, common.HexToAddress, func(addresses []common.Address) ([]schema.Object, []error) {
 		return readEntries(ctx, c, e.kind, addresses)
 	})
 }
 
-func (o order) importAll(ctx context.Context, c *client, ids []string) ([]cty.Value, []error) {
-	return importParsed(ids, parseBytes32, common.HexToHash, func(hashes []common.Hash) ([]cty.Value, []error) {
+func (o order) importAll(ctx context.Context, c *client, ids []string) ([]schema.Object, []error) {
+	return importParsed(ids, parseBytes32, common.HexToHash, func(hashes []common.Hash) ([]schema.Object, []error) {
 		return readOrders(ctx, c, o.kind, hashes)
 	})
 }
 
 // importParsed reads the objects whose ids are well-formed, together.
-func importParsed[K any](ids []string, parse func(cty.Value) (cty.Value, error), keyOf func(string) K, read func([]K) ([]cty.Value, []error)) ([]cty.Value, []error) {
-	values, errs := make([]cty.Value, len(ids)), make([]error, len(ids))
+func importParsed[K any](ids []string, parse func(cty.Value) (cty.Value, error), keyOf func(string) K, read func([]K) ([]schema.Object, []error)) ([]schema.Object, []error) {
+	values, errs := make([]schema.Object, len(ids)), make([]error, len(ids))
 	var keys []K
 	var places []int
 	for i, id := range ids {

@@ -20,7 +20,7 @@ func (w *world) imported(ids map[string]string) (values map[string]cty.Value, er
 	w.t.Helper()
 	var count atomic.Int64
 	c := nettest.Chain(w.net)
-	config := iexec.New().Schema().Provider.Null().AsValueMap()
+	config := iexec.New().Schema().Provider.Blank().Cty().AsValueMap()
 	config["chain"] = cty.StringVal("localnet")
 	config["rpc_url"], config["market_url"] = cty.StringVal(counted(w.t, c.RPC, &count)), cty.StringVal(counted(w.t, c.Market, &count))
 	client, err := iexec.New().Open(w.t.Context(), providers.OpenRequest{Config: cty.ObjectVal(config), Dir: w.Dir})
@@ -38,7 +38,7 @@ func (w *world) imported(ids map[string]string) (values map[string]cty.Value, er
 	}
 	values, errs = map[string]cty.Value{}, map[string]error{}
 	for n, r := range client.(providers.Importer).Import(w.t.Context(), reqs) {
-		values[reqs[n].Addr.String()], errs[reqs[n].Addr.String()] = r.Value, r.Err
+		values[reqs[n].Addr.String()], errs[reqs[n].Addr.String()] = r.Value.Cty(), r.Err
 	}
 	return values, errs, count.Load()
 }

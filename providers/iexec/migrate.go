@@ -16,6 +16,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/market"
@@ -536,8 +537,8 @@ func (c *chainMigration) write() {
 	}
 }
 
-func withoutOwner(v cty.Value) cty.Value {
-	return object{v}.with(map[string]cty.Value{"owner": cty.NullVal(cty.String)})
+func withoutOwner(o schema.Object) schema.Object {
+	return o.With(map[string]cty.Value{"owner": cty.NullVal(cty.String)})
 }
 
 // provider is the chain's provider block: what is built in is left out.

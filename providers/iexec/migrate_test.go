@@ -50,7 +50,7 @@ func (w *world) migrate(files map[string]any) string {
 	if text := fmt.Sprintf("%#v", m); strings.Contains(text, "TOPSECRET") {
 		w.t.Errorf("a secret is in %s", text)
 	}
-	if len(m.Providers) != 1 || len(m.Providers[0].Secrets) != 1 || m.Providers[0].Secrets[0].Attr != "rpc_url" || !m.Providers[0].Config.GetAttr("rpc_url").IsNull() {
+	if len(m.Providers) != 1 || len(m.Providers[0].Secrets) != 1 || m.Providers[0].Secrets[0].Attr != "rpc_url" || !m.Providers[0].Config.Attr("rpc_url").IsNull() {
 		w.t.Errorf("the URL with a password must come from a variable: %#v", m.Providers)
 	}
 	var b strings.Builder

@@ -104,11 +104,11 @@ func (o order) doc() string {
 }
 
 // byUse says of an attribute that only being bought from changes it, or what other attributes tell.
-func byUse(_, _ cty.Value) bool { return true }
+func byUse(_, _ schema.Object) bool { return true }
 
 // soldOut tells whether orders that were open are no more because they were bought, not because somebody took one off the
 // market or closed it.
-func soldOut(prior, current cty.Value) bool {
+func soldOut(prior, current schema.Object) bool {
 	now := map[common.Hash]*signed{}
 	for _, s := range ordersOf(current) {
 		now[s.hash] = s
@@ -151,24 +151,35 @@ func (s *signed) sold() *big.Int {
 }
 
 // ordersOf reads the signed orders of an object, sorted by hash.
-func ordersOf(v cty.Value) []*signed {
-	if v.IsNull() || v.GetAttr("orders").IsNull() {
+func ordersOf(o schema.Object) []*signed {
+	if o.IsNull() || o.Attr("orders").IsNull() {
 		return nil
 	}
-	var list []*signed
-	for hash, o := range v.GetAttr("orders").AsValueMap() {
-		e := object{o}
-		s := &signed{hash: common.HexToHash(hash), body: poco.Order{}, sign: e.str("sign"), status: e.str("status"),
-			consumed: e.num0("consumed"), generation: e.num0("generation").Int64()}
-		if body := o.GetAttr("order"); !body.IsNull() {
-			for name, text := range body.AsValueMap() {
-				s.body[name] = text.AsString()
-			}
-		}
-		list = append(list, s)
+	orders := o.Attr("orders")
+	list := make([]*signed, 0, orders.LengthInt())
+	for it := orders.ElementIterator(); it.Next(); {
+		hash, v := it.Element()
+		list = append(list, signedOf(common.HexToHash(hash.AsString()), object{signedObject(v)}))
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].hash.Cmp(list[j].hash) < 0 })
 	return list
+}
+
+var signedObject = schema.Objects(signedType)
+
+func signedOf(hash common.Hash, o object) *signed {
+	s := &signed{hash: hash, sign: o.str("sign"), status: o.str("status"), consumed: o.num0("consumed"), generation: o.num0("generation").Int64()}
+	body := o.v.Attr("order")
+	if body.IsNull() {
+		s.body = poco.Order{}
+		return s
+	}
+	s.body = make(poco.Order, body.LengthInt())
+	for it := body.ElementIterator(); it.Next(); {
+		name, text := it.Element()
+		s.body[name.AsString()] = text.AsString()
+	}
+	return s
 }
 
 func (s *signed) value() cty.Value {

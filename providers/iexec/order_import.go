@@ -9,6 +9,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
@@ -19,8 +20,8 @@ import (
 // readOrders returns orders of a kind as whole objects of its resource type: volume is that of the order, and everything that an
 // order doesn't say is at its default. It reads the wallet's open orders, page by page, and the chain in one call; only an
 // order that isn't among them is asked for alone, to say what it is. SIDE EFFECTS: none.
-func readOrders(ctx context.Context, c *client, k *poco.Kind, hashes []common.Hash) ([]cty.Value, []error) {
-	values, errs := make([]cty.Value, len(hashes)), make([]error, len(hashes))
+func readOrders(ctx context.Context, c *client, k *poco.Kind, hashes []common.Hash) ([]schema.Object, []error) {
+	values, errs := make([]schema.Object, len(hashes)), make([]error, len(hashes))
 	wallet, err := c.address()
 	if err != nil {
 		return values, fail(len(hashes), err)
@@ -74,24 +75,24 @@ func (c *client) notMine(ctx context.Context, k *poco.Kind, hash common.Hash, wa
 }
 
 // imported is the object that has one open order.
-func (c *client) imported(o order, row *market.Row, consumed *big.Int, wallet common.Address) (cty.Value, error) {
+func (c *client) imported(o order, row *market.Row, consumed *big.Int, wallet common.Address) (schema.Object, error) {
 	hash, err := c.Domain().OrderHash(o.kind, row.Order)
 	if err != nil {
-		return cty.NilVal, err
+		return schema.Object{}, err
 	}
 	sign, err := hexutil.Decode(row.Sign)
 	if err != nil {
-		return cty.NilVal, fmt.Errorf("the market's signature of order %s: %w", row.OrderHash, err)
+		return schema.Object{}, fmt.Errorf("the market's signature of order %s: %w", row.OrderHash, err)
 	}
 	switch by, err := poco.Recover(hash, sign); {
 	case err != nil:
-		return cty.NilVal, fmt.Errorf("the market's signature of order %s: %w", row.OrderHash, err)
+		return schema.Object{}, fmt.Errorf("the market's signature of order %s: %w", row.OrderHash, err)
 	case hash != row.OrderHash || by != wallet:
-		return cty.NilVal, fmt.Errorf("the market shows order %s with a body of hash %s that %s signed: it can't be trusted", row.OrderHash, hash, by)
+		return schema.Object{}, fmt.Errorf("the market shows order %s with a body of hash %s that %s signed: it can't be trusted", row.OrderHash, hash, by)
 	}
 	s := &signed{hash: hash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: consumed}
 	if consumed.Cmp(s.volume()) >= 0 {
-		return cty.NilVal, fmt.Errorf("order %s is sold out or closed: there is nothing to manage", hash)
+		return schema.Object{}, fmt.Errorf("order %s is sold out or closed: there is nothing to manage", hash)
 	}
 	attrs := summary(new(big.Int), []*signed{s})
 	for _, f := range o.kind.Fields {
@@ -108,5 +109,5 @@ func (c *client) imported(o order, row *market.Row, consumed *big.Int, wallet co
 		}
 	}
 	attrs["order_hash"], attrs["sign"], attrs["replenished"] = cty.StringVal(hash.Hex()), cty.StringVal(row.Sign), cty.NumberIntVal(0)
-	return object{table.Null()}.with(attrs), nil
+	return object{table.Blank()}.with(attrs), nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
@@ -20,10 +21,10 @@ import (
 func openClient(t *testing.T, n *localnet.Network) *client {
 	t.Helper()
 	c := nettest.Chain(n)
-	config := object{providerTable().Null()}.with(map[string]cty.Value{
+	config := object{providerTable().Blank()}.with(map[string]cty.Value{
 		"chain": cty.StringVal("localnet"), "rpc_url": cty.StringVal(c.RPC), "market_url": cty.StringVal(c.Market),
 	})
-	opened, err := New().Open(t.Context(), providers.OpenRequest{Config: config, Workspace: "default"})
+	opened, err := New().Open(t.Context(), providers.OpenRequest{Config: config.Cty(), Workspace: "default"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func published(t *testing.T, c *client, owner poco.Account, app common.Address) 
 	return row.OrderHash
 }
 
-func readOrder(t *testing.T, c *client, k *poco.Kind, hash common.Hash) (cty.Value, error) {
+func readOrder(t *testing.T, c *client, k *poco.Kind, hash common.Hash) (schema.Object, error) {
 	values, errs := readOrders(t.Context(), c, k, []common.Hash{hash})
 	return values[0], errs[0]
 }
@@ -66,7 +67,7 @@ func TestReadOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := c.Read(t.Context(), []providers.ReadRequest{{Addr: i, Prior: value}})[0]
-	if read.Err != nil || !read.Current.RawEquals(value) {
+	if read.Err != nil || !read.Current.Equal(value) {
 		t.Fatalf("read differs from what was imported (%v): %#v", read.Err, read.Current)
 	}
 	desired := map[string]cty.Value{} // what a configuration written from it says

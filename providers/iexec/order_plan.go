@@ -341,7 +341,7 @@ func (p *orderPlan) settings(d *decision) bool {
 		if !a.Mode.Settable() || same && a.ForceNew {
 			continue
 		}
-		if !p.req.Current.GetAttr(a.Name).RawEquals(p.d.v.GetAttr(a.Name)) {
+		if !p.req.Current.Attr(a.Name).RawEquals(p.d.v.Attr(a.Name)) {
 			return false
 		}
 	}
@@ -349,7 +349,7 @@ func (p *orderPlan) settings(d *decision) bool {
 }
 
 // planned is the object afterwards.
-func (p *orderPlan) planned(d *decision) cty.Value {
+func (p *orderPlan) planned(d *decision) schema.Object {
 	live := slices.Clone(d.keep)
 	for _, s := range live {
 		s.status = statusOpen
@@ -381,7 +381,7 @@ func (p *orderPlan) planned(d *decision) cty.Value {
 		attrs["sign"] = newest.value().GetAttr("sign")
 	} else if !p.req.Current.IsNull() { // the last one there was
 		for _, name := range []string{"order_hash", "salt", "sign"} {
-			attrs[name] = p.req.Current.GetAttr(name)
+			attrs[name] = p.req.Current.Attr(name)
 		}
 	}
 	attrs["replenished"] = bigNumber(p.extra)
@@ -389,7 +389,7 @@ func (p *orderPlan) planned(d *decision) cty.Value {
 }
 
 // found is the object as it was recognised.
-func (p *orderPlan) found() cty.Value {
+func (p *orderPlan) found() schema.Object {
 	attrs := summary(p.settled, p.known)
 	attrs["replenished"] = bigNumber(p.extra)
 	if len(p.known) > 0 {

@@ -226,8 +226,8 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 	for _, t := range dataTypes() {
 		c.data[t.table().Type] = t
 	}
-	cfg := object{req.Config}
-	if watch := cfg.v.GetAttr("watch_tags"); !c.standsIn && (watch.IsNull() || watch.True()) {
+	cfg := objectOf(req.Config)
+	if watch := cfg.v.Attr("watch_tags"); !c.standsIn && (watch.IsNull() || watch.True()) {
 		c.pinnedTo = map[addr.Instance]pinnedImage{}
 	}
 	if err := c.settle(cfg); err != nil {
@@ -322,10 +322,10 @@ func (c *client) settle(cfg object) error {
 
 func (c *client) openWallet(cfg object, req providers.OpenRequest, getenv func(string) string) error {
 	var w object
-	configured := !cfg.v.GetAttr("wallet").IsNull()
+	configured := !cfg.v.Attr("wallet").IsNull()
 	wc := chain.WalletConfig{Dir: req.Dir}
 	if configured {
-		w = object{cfg.v.GetAttr("wallet")}
+		w = objectOf(cfg.v.Attr("wallet"))
 		wc.Keystore, wc.Address, wc.PasswordFile = w.str("keystore"), w.str("address"), w.str("password_file")
 		wc.KeyEnv, wc.Clef = w.str("private_key_env"), w.str("clef")
 	}
@@ -531,7 +531,7 @@ func (c *client) lackOfGas(ctx context.Context, actions []providers.Action) (str
 }
 
 // Link implements providers.Linker.
-func (c *client) Link(typ string, value cty.Value) string {
+func (c *client) Link(typ string, value schema.Object) string {
 	if c.Explorer == "" || value.IsNull() {
 		return ""
 	}

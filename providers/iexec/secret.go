@@ -120,7 +120,7 @@ func (secret) read(ctx context.Context, c *client, reqs []providers.ReadRequest)
 	results := make([]providers.ReadResult, len(reqs))
 	parallel(len(reqs), 16, func(i int) {
 		prior, r := object{reqs[i].Prior}, &results[i]
-		r.Current = cty.NullVal(prior.v.Type())
+		r.Current = prior.v.Null()
 		app := prior.address("app")
 		if app == (common.Address{}) { // pushing it was given up
 			return

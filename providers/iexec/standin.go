@@ -30,8 +30,8 @@ func (s *StandIn) Provider() providers.Provider { return provider{getenv: os.Get
 // take puts the network in place of the one that the client has settled on, and returns the settings that stay.
 func (s *StandIn) take(ctx context.Context, c *client, cfg object) (object, error) {
 	wallet := fmt.Sprintf("%d %s", c.ID, c.Hub)
-	if !cfg.v.GetAttr("wallet").IsNull() {
-		w := object{cfg.v.GetAttr("wallet")}
+	if !cfg.v.Attr("wallet").IsNull() {
+		w := objectOf(cfg.v.Attr("wallet"))
 		for _, name := range []string{"address", "keystore", "private_key_env", "clef"} {
 			wallet += " " + w.str(name)
 		}

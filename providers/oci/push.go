@@ -104,22 +104,15 @@ type target struct {
 	Before    string `json:"before,omitempty"` // digest that the tag stands for at plan time; "": none
 }
 
-func text(v cty.Value, attr string) string {
-	if v.IsNull() || v.GetAttr(attr).IsNull() {
-		return ""
-	}
-	return v.GetAttr(attr).AsString()
-}
-
 // value is an object with what is computed.
-func value(v cty.Value, i Image) cty.Value {
-	attrs := v.AsValueMap()
-	attrs["digest"], attrs["checksum"] = cty.StringVal(i.Digest), cty.StringVal(i.Checksum())
-	attrs["pinned_reference"] = cty.StringVal(i.Pinned())
-	if v.Type().HasAttribute("size") { // of a tag's source, which may be pushed by the same plan, it isn't known
+func value(o schema.Object, i Image) schema.Object {
+	attrs := map[string]cty.Value{
+		"digest": cty.StringVal(i.Digest), "checksum": cty.StringVal(i.Checksum()), "pinned_reference": cty.StringVal(i.Pinned()),
+	}
+	if o.Has("size") { // of a tag's source, which may be pushed by the same plan, it isn't known
 		attrs["media_type"], attrs["size"] = cty.StringVal(i.MediaType), cty.NumberIntVal(i.Size)
 	}
-	return cty.ObjectVal(attrs)
+	return o.With(attrs)
 }
 
 // Read implements providers.Client: what the tags stand for now.
@@ -127,18 +120,18 @@ func (c *client) Read(ctx context.Context, reqs []providers.ReadRequest) []provi
 	results := make([]providers.ReadResult, len(reqs))
 	each(len(reqs), func(i int) {
 		prior := reqs[i].Prior
-		found, err := c.images.Resolve(ctx, text(prior, "reference"), "")
+		found, err := c.images.Resolve(ctx, prior.Text("reference"), "")
 		switch {
 		case errors.Is(err, ErrNotFound):
-			results[i].Current = cty.NullVal(prior.Type())
+			results[i].Current = prior.Null()
 		case err != nil:
 			results[i].Err = err
-		case found.Digest == text(prior, "digest"):
+		case found.Digest == prior.Text("digest"):
 			results[i].Current = prior
 		default:
 			results[i].Current = value(prior, found)
 			results[i].Notices = []providers.Notice{{Level: providers.Warning, Attr: "reference",
-				Summary: fmt.Sprintf("somebody pushed over %s: it stood for %s, and now for %s", text(prior, "reference"), text(prior, "digest"), found.Digest)}}
+				Summary: fmt.Sprintf("somebody pushed over %s: it stood for %s, and now for %s", prior.Text("reference"), prior.Text("digest"), found.Digest)}}
 		}
 	})
 	return results
@@ -163,7 +156,7 @@ func (c *client) plan(ctx context.Context, req providers.PlanRequest) providers.
 		return providers.PlanResult{Err: providers.At(attr, err)}
 	}
 	d := req.Desired
-	t := target{Source: text(d, "source"), Reference: text(d, "reference")}
+	t := target{Source: d.Text("source"), Reference: d.Text("reference")}
 	wanted, err := c.wanted(ctx, req.Addr.Resource.Type, t)
 	if err != nil {
 		return fail("source", err)
@@ -171,8 +164,8 @@ func (c *client) plan(ctx context.Context, req providers.PlanRequest) providers.
 	t.Digest = wanted.Digest
 	wanted.Reference = t.Reference
 	r := providers.PlanResult{Planned: value(d, wanted.Image)}
-	if !req.Current.IsNull() && text(req.Current, "reference") == t.Reference {
-		t.Before = text(req.Current, "digest")
+	if !req.Current.IsNull() && req.Current.Text("reference") == t.Reference {
+		t.Before = req.Current.Text("digest")
 	} else if t.Before, err = c.digestOf(ctx, t.Reference); err != nil {
 		return fail("reference", err)
 	}
@@ -180,7 +173,7 @@ func (c *client) plan(ctx context.Context, req providers.PlanRequest) providers.
 	case t.Before == t.Digest && req.Prior.IsNull():
 		r.Kind, r.Found, r.Because = providers.Adopt, r.Planned, []string{"the registry has it under this tag already"}
 		return r
-	case t.Before == t.Digest && r.Planned.RawEquals(req.Prior):
+	case t.Before == t.Digest && r.Planned.Equal(req.Prior):
 		r.Kind = providers.NoOp
 		return r
 	case t.Before == t.Digest:
@@ -191,7 +184,7 @@ func (c *client) plan(ctx context.Context, req providers.PlanRequest) providers.
 		if !req.Current.IsNull() {
 			r.Kind = providers.Replace
 		}
-	case d.GetAttr("mutable").False():
+	case d.Attr("mutable").False():
 		return fail("reference", fmt.Errorf("the tag %s stands for %s, and the source is %s: use a tag of its own for each release, or set mutable = true to overwrite it", t.Reference, t.Before, t.Digest))
 	default:
 		r.Kind = providers.Replace

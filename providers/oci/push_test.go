@@ -113,7 +113,7 @@ func TestPushLayout(t *testing.T) {
 	y.layout("app", image)
 	y.offer("app", "1.0")
 	made := y.Plan()
-	if got := made.Changes[0].After.GetAttr("digest").AsString(); got != digestText(t, image) {
+	if got := made.Changes[0].After.Attr("digest").AsString(); got != digestText(t, image) {
 		t.Errorf("planned digest %s, want %s", got, digestText(t, image))
 	}
 	y.Obey(made)

@@ -76,14 +76,14 @@ func TestStandInPushes(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := s[0].Provider().Schema().Resources["oci_image"]
-	values := table.Null().AsValueMap()
-	values["source"], values["reference"], values["mutable"] = cty.StringVal("hello.tar"), cty.StringVal("ghcr.io/user/hello:1.0"), cty.False
-	desired := cty.ObjectVal(values)
-	null := cty.NullVal(table.ObjectType())
+	desired := table.Blank().With(map[string]cty.Value{
+		"source": cty.StringVal("hello.tar"), "reference": cty.StringVal("ghcr.io/user/hello:1.0"), "mutable": cty.False,
+	})
+	null := desired.Null()
 	object := addr.Instance{Resource: addr.Resource{Type: "oci_image", Name: "hello"}}
 	plan := func(s *StandIn) (providers.Client, providers.PlanResult) {
 		t.Helper()
-		client, err := s.Provider().Open(t.Context(), providers.OpenRequest{Config: s.Provider().Schema().Provider.Null(), Dir: dir})
+		client, err := s.Provider().Open(t.Context(), providers.OpenRequest{Config: s.Provider().Schema().Provider.Blank().Cty(), Dir: dir})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,18 +107,18 @@ func TestStandInPushes(t *testing.T) {
 		t.Errorf("in another space: %s, want create", other.Kind)
 	}
 	found, err := s[0].Resolver().Resolve(t.Context(), "ghcr.io/user/hello:1.0", "")
-	if want := r.Planned.GetAttr("digest").AsString(); err != nil || found.Digest != want {
+	if want := r.Planned.Text("digest"); err != nil || found.Digest != want {
 		t.Errorf("looked up: %s (%v), want %s", found.Digest, err, want)
 	}
 }
 
 func TestStandInData(t *testing.T) {
 	s := newStandIns(t, "a")[0]
-	client, err := s.Provider().Open(t.Context(), providers.OpenRequest{Config: s.Provider().Schema().Provider.Null()})
+	client, err := s.Provider().Open(t.Context(), providers.OpenRequest{Config: s.Provider().Schema().Provider.Blank().Cty()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	values := imageTable.Null().AsValueMap()
+	values := imageTable.Blank().Cty().AsValueMap()
 	values["reference"] = cty.StringVal("ghcr.io/user/made-up:1.0")
 	data, err := client.ReadData(t.Context(), providers.DataRequest{Addr: addr.Instance{Resource: addr.Resource{Mode: addr.Data, Type: "oci_image", Name: "m"}}, Config: cty.ObjectVal(values)})
 	if err != nil {

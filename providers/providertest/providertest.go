@@ -81,11 +81,11 @@ func (p *Project) Value(address string) cty.Value {
 	if object == nil {
 		p.t.Fatalf("%s is not in the state", i)
 	}
-	v, err := plan.DecodeObject(p.Providers, i.Resource.Type, object)
+	o, err := plan.DecodeObject(p.Providers, i.Resource.Type, object)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return v
+	return o.Cty()
 }
 
 // A Made is a plan with the open session that made it.

@@ -35,8 +35,12 @@ func (b block) name() string {
 
 // value is an attribute ("name", or "block.name") that is known and not null.
 func (b block) value(name string) (cty.Value, bool) {
-	v := b.Value
-	for part := range strings.SplitSeq(name, ".") {
+	name, part, nested := strings.Cut(name, ".")
+	if !b.Value.Has(name) {
+		return cty.NilVal, false
+	}
+	v := b.Value.Attr(name)
+	if nested {
 		if v.IsNull() || !v.IsKnown() || !v.Type().IsObjectType() || !v.Type().HasAttribute(part) {
 			return v, false
 		}
@@ -47,13 +51,12 @@ func (b block) value(name string) (cty.Value, bool) {
 
 // left reports whether an attribute or block is surely left out, or null.
 func (b block) left(name string) bool {
-	v := b.Value
-	for part := range strings.SplitSeq(name, ".") {
-		if v = v.GetAttr(part); v.IsKnown() && v.IsNull() {
-			return true
-		}
+	name, part, nested := strings.Cut(name, ".")
+	v := b.Value.Attr(name)
+	if nested && (!v.IsKnown() || !v.IsNull()) {
+		v = v.GetAttr(part)
 	}
-	return false
+	return v.IsKnown() && v.IsNull()
 }
 
 func (b block) text(name string) (string, bool) {

@@ -49,9 +49,9 @@ func differences(c *plan.Change, table *schema.Table, indent string) (list []dif
 	before, after := c.Before, c.After
 	switch {
 	case c.Kind == providers.Create:
-		before = cty.NullVal(before.Type())
+		before = before.Null()
 	case c.Kind == providers.Delete, c.Kind == providers.Forget:
-		after = cty.NullVal(after.Type())
+		after = after.Null()
 	case c.Kind == providers.Adopt, c.Kind == providers.NoOp && c.Importing != "":
 		return adopted(before, after, table, indent), 0
 	}
@@ -72,15 +72,15 @@ func differences(c *plan.Change, table *schema.Table, indent string) (list []dif
 }
 
 // adopted lists all attributes of an object that is there already, marked only where the plan changes it too.
-func adopted(found, v cty.Value, table *schema.Table, indent string) []difference {
+func adopted(found, now schema.Object, table *schema.Table, indent string) []difference {
 	changed := map[string]plan.AttrDiff{}
 	if !found.IsNull() {
-		for _, d := range withinBlocks(table, plan.Diff(found, v)) {
+		for _, d := range withinBlocks(table, plan.Diff(found, now)) {
 			changed[d.Name] = d
 		}
 	}
 	var list []difference
-	for _, d := range withinBlocks(table, plan.Diff(cty.NullVal(v.Type()), v)) {
+	for _, d := range withinBlocks(table, plan.Diff(now.Null(), now)) {
 		mark := " "
 		if c, ok := changed[d.Name]; ok {
 			mark, d = "~", c
@@ -103,7 +103,7 @@ func withinBlocks(table *schema.Table, diffs []plan.AttrDiff) []plan.AttrDiff {
 			all = append(all, d)
 			continue
 		}
-		for _, inner := range plan.Diff(d.Before, d.After) {
+		for _, inner := range plan.Diff(schema.ObjectOf(d.Before), schema.ObjectOf(d.After)) {
 			inner.Name = d.Name + "." + inner.Name
 			all = append(all, inner)
 		}
@@ -190,8 +190,8 @@ func nameWidth(diffs []plan.AttrDiff) int {
 }
 
 // notNull counts the attributes that an object has.
-func notNull(object cty.Value) int {
-	return len(plan.Diff(cty.NullVal(object.Type()), object))
+func notNull(o schema.Object) int {
+	return len(plan.Diff(o.Null(), o))
 }
 
 func countNotNull(diffs []plan.AttrDiff) int {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/zclconf/go-cty/cty"
-
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
@@ -76,7 +74,7 @@ func driftAction(c *plan.Change) providers.ChangeKind {
 func drifted(c *plan.Change) *plan.Change {
 	d := &plan.Change{Addr: c.Addr, Provider: c.Provider, Kind: driftAction(c), Before: c.Prior, After: c.Before}
 	if c.Gone() {
-		d.After = cty.NullVal(c.Before.Type())
+		d.After = c.Before.Null()
 	}
 	return d
 }

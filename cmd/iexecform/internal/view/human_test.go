@@ -43,18 +43,9 @@ func (tables) ResourceTable(typ string) *schema.Table {
 }
 
 // object makes a thing; attributes that are not given are null.
-func object(attrs map[string]cty.Value) cty.Value {
-	all := map[string]cty.Value{}
-	for _, a := range thing.Attrs {
-		all[a.Name] = cty.NullVal(a.Type)
-	}
-	for name, v := range attrs {
-		all[name] = v
-	}
-	return cty.ObjectVal(all)
-}
+func object(attrs map[string]cty.Value) schema.Object { return thing.Blank().With(attrs) }
 
-var nothing = cty.NullVal(thing.ObjectType())
+var nothing = thing.NullObject()
 
 func instance(t testing.TB, text string) addr.Instance {
 	t.Helper()
@@ -81,7 +72,7 @@ func everyKind(t testing.TB) *plan.Plan {
 		"name": cty.StringVal("a"), "price": cty.NumberIntVal(2), "tags": cty.ListVal([]cty.Value{cty.StringVal("x")}),
 		"secret": cty.StringVal("hunter2"), "orders": orders("0x1"),
 	}
-	with := func(name string, v cty.Value) cty.Value {
+	with := func(name string, v cty.Value) schema.Object {
 		changed := map[string]cty.Value{}
 		for n, old := range existing {
 			changed[n] = old

@@ -12,6 +12,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -310,7 +311,7 @@ func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange,
 	var err error
 	before, after := c.Before, c.After
 	if c.Kind == providers.Create {
-		before = cty.NullVal(before.Type())
+		before = before.Null()
 	}
 	if change.Before, err = marshalValue(masked(before, sensitive(before))); err != nil {
 		return out, fmt.Errorf("%s: %w", c.Addr, err)
@@ -318,7 +319,7 @@ func (j *JSON) resourceChange(p *plan.Plan, c *plan.Change) (jsonResourceChange,
 	if change.After, err = marshalValue(masked(after, sensitive(after))); err != nil {
 		return out, fmt.Errorf("%s: %w", c.Addr, err)
 	}
-	if u := unknowns(c.After); u != nil {
+	if u := unknowns(c.After.Cty()); u != nil {
 		change.AfterUnknown = u
 	}
 	if moved(c) {
@@ -371,12 +372,12 @@ func changeActions(c *plan.Change) []string {
 
 // identity is what an adopted object is known by: its address or hash on chain.
 func identity(c *plan.Change) string {
-	for _, object := range []cty.Value{c.Before, c.After} {
+	for _, object := range []schema.Object{c.Before, c.After} {
 		for _, name := range []string{"address", "order_hash", "id"} {
-			if object.IsNull() || !object.Type().HasAttribute(name) {
+			if object.IsNull() || !object.Has(name) {
 				continue
 			}
-			if v := object.GetAttr(name); v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
+			if v := object.Attr(name); v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
 				return v.AsString()
 			}
 		}
@@ -385,8 +386,8 @@ func identity(c *plan.Change) string {
 }
 
 // sensitive makes the mask of an object's sensitive attributes.
-func (j *JSON) sensitive(r addr.Resource) func(cty.Value) map[string]any {
-	return func(object cty.Value) map[string]any {
+func (j *JSON) sensitive(r addr.Resource) func(schema.Object) map[string]any {
+	return func(object schema.Object) map[string]any {
 		mask := map[string]any{}
 		if object.IsNull() {
 			return mask
@@ -403,17 +404,17 @@ func (j *JSON) sensitive(r addr.Resource) func(cty.Value) map[string]any {
 }
 
 // masked is the object with its sensitive attributes null.
-func masked(object cty.Value, mask map[string]any) cty.Value {
-	if len(mask) == 0 || object.IsNull() {
-		return object
-	}
-	attrs := object.AsValueMap()
+func masked(o schema.Object, mask map[string]any) cty.Value {
+	attrs := map[string]cty.Value{}
 	for name := range mask {
-		if v, ok := attrs[name]; ok {
-			attrs[name] = cty.NullVal(v.Type())
+		if o.Has(name) {
+			attrs[name] = cty.NullVal(o.Attr(name).Type())
 		}
 	}
-	return cty.ObjectVal(attrs)
+	if len(attrs) == 0 || o.IsNull() {
+		return o.Cty()
+	}
+	return o.With(attrs).Cty()
 }
 
 // outputAction is what happens to an output in Terraform's words.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -180,7 +181,7 @@ func manyOrders(t testing.TB, n int) *plan.Plan {
 	for _, part := range []struct {
 		name          string
 		kind          providers.ChangeKind
-		before, after cty.Value
+		before, after schema.Object
 	}{{"made", providers.Create, nothing, full}, {"gone", providers.Delete, full, nothing}} {
 		for i := range n {
 			c := plan.Change{Kind: part.kind, Before: part.before, After: part.after}

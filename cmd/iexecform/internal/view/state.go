@@ -9,6 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/state"
 )
@@ -71,7 +72,7 @@ func toJSONOutputs(outputs []Output) map[string]jsonOutput {
 // Object is a resource instance as the state has it.
 type Object struct {
 	Addr  addr.Instance
-	Value cty.Value // of the type's schema
+	Value schema.Object // of the type's schema
 	*state.Object
 }
 
@@ -92,7 +93,7 @@ func (h *Human) object(b *bytes.Buffer, o Object) {
 	r := o.Addr.Resource
 	fmt.Fprintf(b, "%s\nresource %q %q {\n", h.Colour.bold("# "+o.Addr.String()+":"), r.Type, r.Name)
 	table := tableOf(h.Tables, r)
-	attrs := withinBlocks(table, plan.Diff(cty.NullVal(o.Value.Type()), o.Value))
+	attrs := withinBlocks(table, plan.Diff(o.Value.Null(), o.Value))
 	width := nameWidth(attrs)
 	for _, d := range attrs {
 		fmt.Fprintf(b, "    %-*s = %s\n", width, d.Name, attrText(attrOf(table, d.Name), d.After, "    "))
