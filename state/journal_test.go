@@ -155,6 +155,8 @@ func TestCheckPush(t *testing.T) {
 		want   []string // in the error; nil for none
 	}{
 		{state.Snapshot{Lineage: "a", Serial: 7}, false, nil},
+		{state.Snapshot{Lineage: "a", Serial: 7, Outputs: map[string]state.Output{"x": {}}}, false, []string{"both have serial 7", "--force"}},
+		{state.Snapshot{Lineage: "a", Serial: 7, Outputs: map[string]state.Output{"x": {}}}, true, nil},
 		{state.Snapshot{Lineage: "a", Serial: 9}, false, nil},
 		{state.Snapshot{Lineage: "a", Serial: 6}, false, []string{"serial 7", "6", "--force"}},
 		{state.Snapshot{Lineage: "b", Serial: 9}, false, []string{`"a"`, `"b"`, "--force"}},

@@ -1,9 +1,12 @@
 package state
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
-// CheckPush tells whether a snapshot from elsewhere may replace the stored one: it must be of the same lineage and not
-// older. force allows both. Whoever may go on sets the serial that the store wants: the stored one plus one.
+// CheckPush tells whether a snapshot from elsewhere may replace the stored one: it must be of the same lineage and newer, or
+// the same. force allows any. Whoever may go on sets the serial that the store wants: the stored one plus one.
 func CheckPush(stored, pushed *Snapshot, force bool) error {
 	switch {
 	case force || stored.Serial == 0 && stored.Lineage == "":
@@ -14,6 +17,19 @@ func CheckPush(stored, pushed *Snapshot, force bool) error {
 	case pushed.Serial < stored.Serial:
 		return fmt.Errorf("the stored state has serial %d and the pushed one %d: it is older and would undo what was "+
 			"remembered since; if that is meant, push with --force", stored.Serial, pushed.Serial)
+	case pushed.Serial == stored.Serial:
+		was, err := Encode(stored)
+		if err != nil {
+			return err
+		}
+		is, err := Encode(pushed)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(was, is) {
+			return fmt.Errorf("the stored state and the pushed one both have serial %d, and differ: two runs went on from the same state, and one would be undone; "+
+				"if that is meant, push with --force", stored.Serial)
+		}
 	}
 	return nil
 }

@@ -75,12 +75,14 @@ func writeBackup(base string, serial uint64, b []byte) (name string, err error) 
 const erroredFile = "errored.state.json"
 
 // keepErrored writes the state that could not be saved beside the configuration, and says so in the error, along with the
-// actions that failed.
+// actions that failed. What another run has overtaken isn't kept: it must not be pushed over what that one wrote.
 func (a *app) keepErrored(err error, result *apply.Result) error {
 	for _, e := range result.Errors {
 		err = errors.Join(err, e)
 	}
-	if !result.Changed {
+	var conflict *state.ConflictError
+	var lost *state.LostLockError
+	if !result.Changed || errors.As(err, &conflict) || errors.As(err, &lost) { // another run has gone on, from the journal
 		return err
 	}
 	b, failed := a.codec.Encode(result.Snapshot)

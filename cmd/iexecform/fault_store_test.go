@@ -75,7 +75,7 @@ func unreachableAtTheEnd(t *testing.T, g *ground) {
 		t.Errorf("%d more transactions were sent", n)
 	}
 	w.run(0, "plan", "--detailed-exitcode")
-	w.run(1, "state", "push", erroredFile) // it has the serial that the journal became
+	w.run(1, "state", "push", erroredFile).tells("push with --force") // the journal has become a state already
 	w.home()
 	w.check(1)
 }
@@ -106,6 +106,9 @@ func pausedBeyondTheLock(t *testing.T, g *ground) {
 	}
 	if n := w.market.Count("POST /apporders") - posted; n != 0 || posted != 0 {
 		t.Errorf("orders were published %d times by a run that had lost its lock", n+posted)
+	}
+	if w.file(erroredFile) != nil {
+		t.Errorf("a run that was overtaken left %s", erroredFile)
 	}
 	if slices.Contains(strings.Fields(r.text), "complete!") {
 		t.Errorf("it says that it is complete:\n%s", r.text)

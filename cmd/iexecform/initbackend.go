@@ -212,12 +212,12 @@ func (a *app) migrateState(ctx context.Context, from, to state.Backend, name str
 	if err != nil {
 		return fmt.Errorf("in the new place: %w", err)
 	}
-	if err := state.CheckPush(there.Snapshot, loaded.Snapshot, false); err != nil {
-		return fmt.Errorf("the new place has a state already: %w. `iexecform init --reconfigure` uses that one", err)
-	}
 	s := *loaded.Snapshot
 	if loaded.Records > 0 { // an interrupted run left them: what they made of the state has no serial of its own yet
 		s.Serial++
+	}
+	if err := state.CheckPush(there.Snapshot, &s, false); err != nil {
+		return fmt.Errorf("the new place has a state already: %w. `iexecform init --reconfigure` uses that one", err)
 	}
 	if err := target.Compact(ctx, &s, loaded.Pending); err != nil {
 		return err
