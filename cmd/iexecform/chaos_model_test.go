@@ -292,6 +292,9 @@ func (m *model) lose(what string) {
 		o.forgotten = true // learn tells which are not
 		m.unsure[o.resource] = true
 	}
+	for _, pair := range m.moved { // in the order in which they were made
+		m.unsure[pair[1]] = m.unsure[pair[1]] || m.unsure[pair[0]]
+	}
 	clear(m.settled)
 	m.learn("")
 }

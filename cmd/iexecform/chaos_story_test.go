@@ -156,6 +156,9 @@ func (s *story) run(disturbances []string, args ...string) outcome {
 	return r
 }
 
+// patience is how long a run may take: a transaction that doesn't get on is nudged after 15 s.
+const patience = 2 * time.Minute
+
 // disturbed is run without what comes after it.
 func (s *story) disturbed(disturbances, args []string) outcome {
 	for _, p := range s.proxies() {
@@ -202,6 +205,11 @@ func (s *story) disturbed(disturbances, args []string) outcome {
 		p.Set(list...)
 	}
 	s.count.add(&s.count.runs)
+	hangs := time.AfterFunc(patience, func() {
+		s.t.Errorf("iexecform %s: it doesn't end", strings.Join(args, " "))
+		kill()
+	})
+	defer hangs.Stop()
 	if !process {
 		if mortal := l.fatal > 0 || slices.ContainsFunc(disturbances, func(d string) bool { return strings.Contains(d, "kill") }); mortal && args[0] == "apply" {
 			args = append(args, "--stop-timeout=1ms") // a dead one doesn't linger
