@@ -260,7 +260,7 @@ func (c *client) chooseGenerations(ctx context.Context, open []*orderPlan) {
 				p.result.Err = err
 			case consumed[i].Cmp(p.next.volume()) < 0:
 				p.next.consumed = consumed[i]
-			case p.soldOut(ctx):
+			case p.soldOut(ctx) && p.next == nil:
 			default:
 				again, generations = append(again, p), append(generations, generation[i]+1)
 			}
@@ -269,14 +269,15 @@ func (c *client) chooseGenerations(ctx context.Context, open []*orderPlan) {
 	}
 }
 
-// soldOut recognises, for a resource without state, an order that was filled: then nothing more is offered.
+// soldOut recognises, for a resource without state, an order that was filled: then nothing more is offered, unless
+// replenish_below says so. With an error, neither.
 func (p *orderPlan) soldOut(ctx context.Context) bool {
 	if p.c.noMarket || !p.req.Prior.IsNull() || p.adopted || p.next.volume().Cmp(p.d.num0("volume")) != 0 {
 		return false
 	}
 	row, err := p.c.market.Get(ctx, p.kind, p.next.hash)
 	if err != nil {
-		p.result.Err = err
+		p.result.Err, p.next = err, nil
 		return true
 	}
 	if row == nil || row.Status != "filled" {
@@ -285,5 +286,6 @@ func (p *orderPlan) soldOut(ctx context.Context) bool {
 	p.notice(providers.Info, "", "order %s is %s", p.next.hash, p.filled)
 	p.settled.Add(p.settled, p.next.volume())
 	p.adopted, p.next = true, nil
+	p.decide()
 	return true
 }
