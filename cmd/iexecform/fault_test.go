@@ -23,7 +23,7 @@ type scenario struct {
 }
 
 func scenarios() []scenario {
-	written := slices.Concat(killFaults(), chainFaults(), marketFaults(), planFaults(), storeFaults())
+	written := slices.Concat(killFaults(), sendFaults(), chainFaults(), marketFaults(), planFaults(), storeFaults())
 	return append(written, unwritten(written)...)
 }
 

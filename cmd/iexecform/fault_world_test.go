@@ -143,7 +143,7 @@ resource "iexec_apporder" "o" {
 // sample image's reference.
 func (w *world) write(config string, settings ...string) {
 	w.t.Helper()
-	w.configs = append(w.configs, strings.Join(settings, "\n")+config)
+	w.configs = append(w.configs, config)
 	text := fmt.Sprintf("provider \"iexec\" {\n  chain      = \"localnet\"\n  rpc_url    = %q\n  market_url = %q\n  sms_url    = %q\n%s\n}\n%s",
 		w.rpc.URL(), w.market.URL(), w.sms.URL(), strings.Join(settings, "\n"), strings.ReplaceAll(config, "IMAGE", w.image()))
 	if err := os.WriteFile(filepath.Join(w.dir, "main.hcl"), []byte(text), 0o644); err != nil {

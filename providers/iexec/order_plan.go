@@ -274,6 +274,9 @@ func (p *orderPlan) finish(ctx context.Context) {
 		if s.status == statusSigned || s.status == statusClosing {
 			b.add(p.publish(s, nil))
 			r.Because = []string{"it was unpublished and is still valid"}
+			if r.Kind == providers.Create {
+				r.Because = []string{"an interrupted apply has signed its order"}
+			}
 		}
 	}
 	if !p.crowded || p.next == nil {

@@ -174,6 +174,7 @@ type client struct {
 	wallet    *chain.Wallet // nil when there is none: walletErr says why
 	walletErr error
 	sender    *chain.Sender // nil without wallet
+	maxFee    *big.Int      // gwei per gas; nil: no cap
 	maxOpen   int           // orders of a kind on the market
 	writes    atomic.Int64  // to the market, that are left to do
 	project   string
@@ -348,6 +349,7 @@ func (c *client) openWallet(cfg object, req providers.OpenRequest, getenv func(s
 		}
 		c.wallet = wallet
 	}
+	c.maxFee = cfg.num("max_fee_gwei")
 	opts, err := senderOptions(cfg)
 	if err == nil {
 		c.sender = chain.NewSender(c.chain, c.wallet.Signer, c.wallet.Address(), opts, req.Pending)

@@ -1,16 +1,20 @@
 package iexec
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math/big"
 	"slices"
 
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/iexec/chain"
 )
 
 // Review implements providers.Reviewer.
 func (c *client) Review(ctx context.Context, actions []providers.Action) ([]providers.Notice, error) {
-	notices := slices.Concat(c.reviewFunds(ctx, actions), c.reviewWallet(), c.reviewStrangers(ctx, actions), c.reviewTransfers(ctx, actions), c.reviewTime(actions))
+	notices := slices.Concat(c.reviewFunds(ctx, actions), c.reviewWallet(), c.reviewFees(ctx, actions), c.reviewStrangers(ctx, actions),
+		c.reviewTransfers(ctx, actions), c.reviewTime(actions))
 	return notices, c.reviewOpen(ctx, actions)
 }
 
@@ -35,9 +39,30 @@ func (c *client) reviewFunds(ctx context.Context, actions []providers.Action) []
 	return []providers.Notice{{Level: providers.Warning, Attr: "wallet", Summary: lack}}
 }
 
+// reviewFees tells the cap of the fees, if there is one.
+func (c *client) reviewFees(ctx context.Context, actions []providers.Action) []providers.Notice {
+	if c.maxFee == nil || !takesGas(actions) {
+		return nil
+	}
+	text := fmt.Sprintf("max_fee_gwei = %s: no transaction offers more per gas, not even when it is sent again; one that needs more is held", c.maxFee)
+	fees, err := c.fees(ctx)
+	if err != nil {
+		return []providers.Notice{{Level: providers.Info, Attr: "max_fee_gwei", Summary: text}}
+	}
+	level := providers.Info
+	if now := cmp.Or(fees.Base, fees.Cap); now.Cmp(new(big.Int).Mul(c.maxFee, big.NewInt(1e9))) > 0 {
+		level = providers.Warning
+	}
+	return []providers.Notice{{Level: level, Attr: "max_fee_gwei", Summary: fmt.Sprintf("%s (the network wants %s now)", text, chain.Gwei(cmp.Or(fees.Base, fees.Cap)))}}
+}
+
+func takesGas(actions []providers.Action) bool {
+	return slices.ContainsFunc(actions, func(a providers.Action) bool { return a.Cost.Gas > 0 })
+}
+
 // reviewStrangers looks whether transactions of the wallet are pending that nobody here knows.
 func (c *client) reviewStrangers(ctx context.Context, actions []providers.Action) []providers.Notice {
-	if c.sender == nil || !slices.ContainsFunc(actions, func(a providers.Action) bool { return a.Cost.Gas > 0 }) {
+	if c.sender == nil || !takesGas(actions) {
 		return nil
 	}
 	nonces, err := c.sender.Strangers(ctx)

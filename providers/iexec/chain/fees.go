@@ -77,7 +77,7 @@ func (s *Sender) limit(fees Fees, least *big.Int) (Fees, error) {
 	}
 	if least == nil || least.Cmp(s.opts.MaxFee) > 0 {
 		return Fees{}, &providers.HeldError{
-			Reason:  fmt.Sprintf("fee cap: the network wants %s per gas now, and max_fee_gwei allows %s", gwei(higher(fees.Cap, nil)), gwei(s.opts.MaxFee)),
+			Reason:  fmt.Sprintf("fee cap: the network wants %s per gas now, and max_fee_gwei allows %s", Gwei(higher(fees.Cap, nil)), Gwei(s.opts.MaxFee)),
 			Unblock: "wait until gas is cheaper, or raise max_fee_gwei, and run again",
 		}
 	}
@@ -152,9 +152,10 @@ func higher(a, b *big.Int) *big.Int {
 	return a
 }
 
-// gwei and ether show amounts of wei.
-func gwei(wei *big.Int) string { return decimal(wei, 1e9, 9) + " gwei" }
+// Gwei shows an amount of wei.
+func Gwei(wei *big.Int) string { return decimal(wei, 1e9, 9) + " gwei" }
 
+// ether shows an amount of wei, in ETH.
 func ether(wei *big.Int) string { return decimal(wei, 1e18, 18) }
 
 func decimal(wei *big.Int, unit int64, places int) string {

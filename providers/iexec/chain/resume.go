@@ -206,10 +206,14 @@ func (e *errand) resume(ctx context.Context, opts ResumeOptions) error {
 			return err
 		}
 	}
-	if err := e.withLane(ctx, func() error { return e.flush(ctx) }); err != nil || !opts.Wait {
-		return err
+	if opts.Wait {
+		return e.waitForRest(ctx)
 	}
-	return e.waitForRest(ctx)
+	err = e.withLane(ctx, func() error { return e.flush(ctx) })
+	if held := (*providers.HeldError)(nil); errors.As(err, &held) {
+		return nil // so is whatever takes it up, or has to come after it
+	}
+	return err
 }
 
 // unsettledTx is the transaction of this chain that a list shows, or nil.

@@ -476,7 +476,7 @@ func (e *errand) nudge(ctx context.Context, t *transaction, head *big.Int) error
 				return err
 			}
 		}
-		e.tell("tx_bumped", t, "tx %s nonce %d did not get on; sent again with at most %s instead of %s per gas as %s", old, t.nonce, gwei(t.fees().Cap), gwei(t.previousCap()), t.hash())
+		e.tell("tx_bumped", t, "tx %s nonce %d did not get on; sent again with at most %s instead of %s per gas as %s", old, t.nonce, Gwei(t.fees().Cap), Gwei(t.previousCap()), t.hash())
 		return nil
 	})
 }
