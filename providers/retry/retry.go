@@ -19,6 +19,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,14 +45,47 @@ func Again(err error, after time.Duration) error {
 	return &again{err, after}
 }
 
+// idle is the time, in ns, that attempts spent in queues of the client's own.
+type idle struct {
+	spent  atomic.Int64
+	around *idle // of the Do around this one, or nil
+}
+
+type idleKey struct{}
+
+// Queued says that the attempt of the context spent a time in a queue of the client's own, such as for a rate limit: it doesn't
+// try anybody's patience.
+func Queued(ctx context.Context, d time.Duration) {
+	i, _ := ctx.Value(idleKey{}).(*idle)
+	for ; i != nil; i = i.around {
+		i.spent.Add(int64(d))
+	}
+}
+
+// delays are those of the policy, until patience has run out.
+type delays struct {
+	backoff.ExponentialBackOff
+	left func() time.Duration
+}
+
+func (d *delays) NextBackOff() time.Duration {
+	if next := d.ExponentialBackOff.NextBackOff(); next <= d.left() {
+		return next
+	}
+	return backoff.Stop
+}
+
 // Do calls attempt until it succeeds, fails with an error that isn't marked by Again, or patience has run out; with negative
 // patience it calls it once. The error is the last attempt's, without the mark, so that an outer Do doesn't begin anew; or
 // that of ctx.
-func Do(ctx context.Context, patience time.Duration, attempt func() error) error {
+func Do(ctx context.Context, patience time.Duration, attempt func(ctx context.Context) error) error {
 	var last error
+	begin, queued := time.Now(), &idle{}
+	queued.around, _ = ctx.Value(idleKey{}).(*idle)
+	left := func() time.Duration { return patience - time.Since(begin) + time.Duration(queued.spent.Load()) }
 	opts := []backoff.RetryOption{
-		backoff.WithBackOff(&backoff.ExponentialBackOff{InitialInterval: 200 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 4 * time.Second}),
-		backoff.WithMaxElapsedTime(patience),
+		backoff.WithBackOff(&delays{backoff.ExponentialBackOff{InitialInterval: 200 * time.Millisecond, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: 4 * time.Second}, left}),
+		backoff.WithMaxElapsedTime(0), // left tells
 		backoff.WithNotify(func(_ error, d time.Duration) {
 			trace.From(ctx).LogAttrs(ctx, trace.Level, "again", slog.Duration("after", d), slog.String("error", Cause(last).Error()))
 		}),
@@ -59,8 +93,9 @@ func Do(ctx context.Context, patience time.Duration, attempt func() error) error
 	if patience < 0 {
 		opts = append(opts, backoff.WithMaxTries(1))
 	}
+	attemptCtx := context.WithValue(ctx, idleKey{}, queued)
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		last = attempt()
+		last = attempt(attemptCtx)
 		a, ok := last.(*again)
 		switch {
 		case last == nil:
@@ -69,6 +104,9 @@ func Do(ctx context.Context, patience time.Duration, attempt func() error) error
 			return struct{}{}, backoff.Permanent(last)
 		}
 		last = a.error
+		if a.after > left() {
+			return struct{}{}, backoff.Permanent(last)
+		}
 		if a.after > 0 {
 			return struct{}{}, &backoff.RetryAfterError{Duration: a.after}
 		}

@@ -27,7 +27,7 @@ func TestDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, last := time.Now(), time.Now()
 		var delays []time.Duration
-		err := retry.Do(t.Context(), 30*time.Second, func() error {
+		err := retry.Do(t.Context(), 30*time.Second, func(context.Context) error {
 			delays, last = append(delays, time.Since(last)), time.Now()
 			return retry.Again(errBusy, 0)
 		})
@@ -60,7 +60,7 @@ func TestDo(t *testing.T) {
 		"after":                {answers: []error{retry.Again(errBusy, 7*time.Second), retry.Again(errBusy, 3*time.Second), nil}, attempts: 3, took: 10 * time.Second},
 		"after too long":       {answers: []error{retry.Again(errBusy, time.Hour)}, attempts: 1, want: errBusy},
 		"no patience":          {answers: []error{retry.Again(errBusy, 0)}, patience: -1, attempts: 1, want: errBusy},
-		"another that gave up": {answers: []error{retry.Do(context.Background(), -1, func() error { return retry.Again(errBusy, 0) })}, attempts: 1, want: errBusy},
+		"another that gave up": {answers: []error{retry.Do(context.Background(), -1, func(context.Context) error { return retry.Again(errBusy, 0) })}, attempts: 1, want: errBusy},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestDo(t *testing.T) {
 				if test.patience == 0 {
 					test.patience = time.Minute
 				}
-				err := retry.Do(t.Context(), test.patience, func() error {
+				err := retry.Do(t.Context(), test.patience, func(context.Context) error {
 					attempts++
 					return test.answers[attempts-1]
 				})
@@ -83,6 +83,25 @@ func TestDo(t *testing.T) {
 	}
 }
 
+// What an attempt spends in a queue tries nobody's patience, of inner and outer ones.
+func TestQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attempts := 0
+		err := retry.Do(t.Context(), 10*time.Second, func(ctx context.Context) error {
+			attempts++
+			_ = retry.Do(ctx, 10*time.Second, func(ctx context.Context) error {
+				time.Sleep(time.Minute)
+				retry.Queued(ctx, time.Minute)
+				return errBusy
+			})
+			return retry.Again(errBusy, 0)
+		})
+		if err != errBusy || attempts < 4 {
+			t.Errorf("%v after %d attempts", err, attempts)
+		}
+	})
+}
+
 // Who interrupts is told why, at once.
 func TestInterrupt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -90,7 +109,7 @@ func TestInterrupt(t *testing.T) {
 		why := errors.New("interrupted")
 		time.AfterFunc(time.Second, func() { cancel(why) })
 		start := time.Now()
-		err := retry.Do(ctx, time.Minute, func() error { return retry.Again(errBusy, 30*time.Second) })
+		err := retry.Do(ctx, time.Minute, func(context.Context) error { return retry.Again(errBusy, 30*time.Second) })
 		if err != why || time.Since(start) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}

@@ -2,6 +2,7 @@ package retry
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,7 +24,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil && req.GetBody == nil {
 		patience = -1
 	}
-	err := Do(req.Context(), patience, func() (err error) {
+	err := Do(req.Context(), patience, func(context.Context) (err error) {
 		if resp, err = t.attempt(req); err != nil {
 			if !Network(err) {
 				return err

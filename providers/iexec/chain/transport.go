@@ -64,7 +64,7 @@ func (c *Client) exchange(ctx context.Context, elems []rpc.BatchElem) error {
 		todo[i] = &elems[i]
 	}
 	var last error
-	err := retry.Do(ctx, c.retryFor, func() error {
+	err := retry.Do(ctx, c.retryFor, func(ctx context.Context) error {
 		if last = c.send(ctx, todo); last != nil {
 			return again(last)
 		}

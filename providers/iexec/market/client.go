@@ -137,7 +137,7 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 
 // get performs a read, following the policy above.
 func (c *Client) get(ctx context.Context, op, path string, query url.Values, out any) error {
-	return c.retry(ctx, func() error {
+	return c.retry(ctx, func(ctx context.Context) error {
 		body, err := c.send(ctx, op, http.MethodGet, path, query, nil, "")
 		if err != nil {
 			return err
@@ -154,9 +154,9 @@ func (c *Client) decode(op string, body []byte, out any) error {
 }
 
 // retry repeats f while its error is an *Error that may not last.
-func (c *Client) retry(ctx context.Context, f func() error) error {
-	return retry.Do(ctx, c.opts.RetryFor, func() error {
-		err := f()
+func (c *Client) retry(ctx context.Context, f func(ctx context.Context) error) error {
+	return retry.Do(ctx, c.opts.RetryFor, func(ctx context.Context) error {
+		err := f(ctx)
 		var e *Error
 		if errors.As(err, &e) && e.transient() {
 			return retry.Again(err, e.after)
@@ -173,9 +173,11 @@ func (c *Client) send(ctx context.Context, op, method, path string, query url.Va
 	}
 	query.Set("chainId", c.domain.ChainID.String())
 	for {
+		start := time.Now()
 		if err := c.limit.wait(ctx); err != nil {
 			return nil, err
 		}
+		retry.Queued(ctx, time.Since(start))
 		answer, err := c.exchange(ctx, op, method, c.base+path+"?"+query.Encode(), body, authorization)
 		var e *Error
 		if errors.As(err, &e) && e.Status == http.StatusTooManyRequests {

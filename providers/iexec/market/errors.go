@@ -20,6 +20,7 @@ type Error struct {
 	Text   string // what the market said, or why it could not be reached
 
 	notJSON bool
+	unsent  bool          // it was another request that failed, before the one that was wanted
 	cut     bool          // the answer ends too early
 	after   time.Duration // that the market asks to wait; 0: it doesn't say
 	cause   error
@@ -104,7 +105,7 @@ func (e *Error) transient() bool {
 // isUnclear tells that a write may have had its effect although it failed: the answer is lost, or none of the market's own.
 func isUnclear(err error) bool {
 	var e *Error
-	if !errors.As(err, &e) {
+	if !errors.As(err, &e) || e.unsent {
 		return false
 	}
 	if e.Status == 0 {

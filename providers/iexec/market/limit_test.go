@@ -34,7 +34,7 @@ func newLimited(url string, limit orderbook.RateLimit) *limited {
 	direct := &http.Transport{DisableKeepAlives: true} // idle connections would keep time from passing
 	return &limited{Handler: limit.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out := r.Clone(r.Context())
-		out.URL.Scheme, out.URL.Host, out.RequestURI = "http", url, ""
+		out.URL.Scheme, out.URL.Host, out.Host, out.RequestURI = "http", url, url, ""
 		resp, err := direct.RoundTrip(out)
 		if err != nil {
 			w.WriteHeader(http.StatusBadGateway)
@@ -145,6 +145,7 @@ func TestLimitShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimited(g.net.Info().MarketURL[len("http://"):], orderbook.RateLimit{})
 		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
 		var others sync.WaitGroup
 		others.Go(func() {
 			for tick := time.Tick(time.Second); ctx.Err() == nil; <-tick {

@@ -75,7 +75,7 @@ func (c *Client) Publish(ctx context.Context, k *poco.Kind, order poco.Order, si
 		return Row{}, fmt.Errorf("%s: %w", op, err)
 	}
 	var row *Row
-	err = c.retry(ctx, func() error {
+	err = c.retry(ctx, func(ctx context.Context) error {
 		c.begin(signer)
 		_, werr := c.write(ctx, op, http.MethodPost, "/"+k.Path, body, auth)
 		if werr != nil && !isUnclear(werr) && !isText(werr, textPublished) {
@@ -110,7 +110,7 @@ func (c *Client) Unpublish(ctx context.Context, k *poco.Kind, hash common.Hash, 
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	return c.retry(ctx, func() error {
+	return c.retry(ctx, func(ctx context.Context) error {
 		c.begin(auth.Address())
 		_, err := c.write(ctx, op, http.MethodPut, "/"+k.Path, body, auth)
 		c.end(ctx, auth.Address(), nil)

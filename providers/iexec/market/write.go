@@ -2,6 +2,7 @@ package market
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
+	"github.com/iexecform/iexecform/providers/retry"
 )
 
 // A wallet writes one thing at a time, as the market has one challenge per wallet. What was written is looked at afterwards,
@@ -51,11 +53,13 @@ func (c *Client) lane(wallet common.Address) *lane {
 // write performs one authorized request. Its error says whether it was refused (for good), or is unclear.
 func (c *Client) write(ctx context.Context, op, method, path string, body []byte, auth Authenticator) ([]byte, error) {
 	l := c.lane(auth.Address())
+	start := time.Now()
 	select {
 	case <-l.turn:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	retry.Queued(ctx, time.Since(start))
 	defer func() { l.turn <- struct{}{} }()
 	for try := 1; ; try++ {
 		authorization, err := c.authorize(ctx, op, auth)
@@ -77,7 +81,7 @@ func (c *Client) write(ctx context.Context, op, method, path string, body []byte
 	}
 }
 
-// authorize answers a challenge.
+// authorize answers a challenge. It doesn't repeat what fails, as others wait for their turn.
 func (c *Client) authorize(ctx context.Context, op string, auth Authenticator) (string, error) {
 	var out struct {
 		Data struct {
@@ -86,7 +90,15 @@ func (c *Client) authorize(ctx context.Context, op string, auth Authenticator) (
 			} `json:"message"`
 		} `json:"data"`
 	}
-	if err := c.get(ctx, op, "/challenge", url.Values{"address": {auth.Address().Hex()}}, &out); err != nil {
+	body, err := c.send(ctx, op, http.MethodGet, "/challenge", url.Values{"address": {auth.Address().Hex()}}, nil, "")
+	if err == nil {
+		err = c.decode(op, body, &out)
+	}
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			e.unsent = true
+		}
 		return "", err
 	}
 	if out.Data.Message.Challenge == "" {

@@ -144,7 +144,7 @@ func (c *Client) Push(ctx context.Context, app common.Address, secret string, si
 
 // retry repeats f while its error is an *Error that may not last.
 func (c *Client) retry(ctx context.Context, f func() error) error {
-	return retry.Do(ctx, c.opts.RetryFor, func() error {
+	return retry.Do(ctx, c.opts.RetryFor, func(context.Context) error {
 		err := f()
 		var e *Error
 		if errors.As(err, &e) && e.transient() {
