@@ -76,6 +76,10 @@ func (e *LockedError) Error() string {
 	if e.Holder == nil {
 		return fmt.Sprintf("the state is locked (%s): wait for the other run to end, or give --lock-timeout", e.Path)
 	}
-	return fmt.Sprintf("the state is locked (%s) by %s for %s since %s, id %s: wait for that run to end, or give --lock-timeout",
+	text := fmt.Sprintf("the state is locked (%s) by %s for %s since %s, id %s: wait for that run to end, or give --lock-timeout",
 		e.Path, e.Holder.Who, e.Holder.Operation, e.Holder.Created, e.Holder.ID)
+	if e.Breakable {
+		text += fmt.Sprintf("; if you know that it is gone, `iexecform force-unlock %s` breaks the lock", e.Holder.ID)
+	}
+	return text
 }

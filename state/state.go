@@ -110,8 +110,9 @@ type Holder struct {
 
 // LockedError is returned by Store.Lock when somebody else holds the lock. Holder may be nil when it can't be read.
 type LockedError struct {
-	Holder *Holder
-	Path   string
+	Holder    *Holder
+	Path      string
+	Breakable bool // the lock can outlive its holder, and be broken: see Unlocker
 }
 
 // Inspector is an optional ability of a Store: to tell who holds the lock.

@@ -27,6 +27,10 @@ type held struct {
 func (s *Store) Lock(ctx context.Context, holder state.Holder) (unlock func() error, err error) {
 	asked := time.Now()
 	lease, err := s.locks.Lock(ctx, holder)
+	var locked *state.LockedError
+	if errors.As(err, &locked) {
+		locked.Breakable = true
+	}
 	if err != nil {
 		return nil, err
 	}
