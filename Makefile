@@ -13,7 +13,7 @@ LINT         := bin/golangci-lint-$(LINT_VERSION)
 VULN_VERSION := v1.9.0
 VULN         := bin/govulncheck-$(VULN_VERSION)
 
-.PHONY: help build test faults load lint vuln bench fuzz demo docs clean
+.PHONY: help build test faults load lint vuln bench fuzz demo trial docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ fuzz: ## Fuzz each fuzz target for a while (FUZZ=regexp of ./package/FuzzTarget,
 
 demo: build ## Show a plan and an apply on a network of your own machine
 	PATH="$(CURDIR)/bin:$$PATH" examples/demo.sh
+
+trial: build ## Show an image being tried before its app is deployed and sold (needs a container engine)
+	PATH="$(CURDIR)/bin:$$PATH" examples/trial.sh
 
 docs: build ## Write the reference pages again, from the schemas
 	bin/iexecform docs docs/reference

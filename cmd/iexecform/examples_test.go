@@ -49,6 +49,9 @@ func TestExamples(t *testing.T) {
 			iexecform(t, 0, "--chdir", source, "validate")
 			iexecform(t, 0, "--chdir", source, "lint", "--strict")
 			iexecform(t, 0, "--chdir", source, "test")
+			if e.Name() == "trial" { // needs images: `make trial` makes and applies it
+				return
+			}
 			copyFiles(t, source, dir, ports)
 			var args []string
 			for _, v := range vars[e.Name()] {
