@@ -3,6 +3,7 @@ package remote_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,8 +15,17 @@ import (
 
 // medium takes everything, and its lease fails as it is told to.
 type medium struct {
-	writes, renewals int
-	renew            error
+	writes int
+
+	mu       sync.Mutex
+	renewals int
+	renew    error
+}
+
+func (m *medium) answer(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.renew = err
 }
 
 func (m *medium) Read(context.Context) (*remote.Contents, error) {
@@ -36,6 +46,8 @@ func (m *medium) Holder(context.Context) (*state.Holder, error)            { ret
 func (m *medium) ForceUnlock(context.Context, string) error                { return nil }
 func (m *medium) Release(context.Context) error                            { return nil }
 func (m *medium) Renew(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.renewals++
 	return m.renew
 }
@@ -67,9 +79,11 @@ func isLost(err error) bool {
 func TestHeartbeat(t *testing.T) {
 	locked(t, func(t *testing.T, m *medium, write func() error) {
 		time.Sleep(10*ttl + time.Second)
+		m.mu.Lock()
 		if m.renewals != 40 {
 			t.Errorf("%d renewals", m.renewals)
 		}
+		m.mu.Unlock()
 		if err := write(); err != nil {
 			t.Error(err)
 		}
@@ -79,20 +93,20 @@ func TestHeartbeat(t *testing.T) {
 // A store that is out of reach for a while keeps its lock; one that is for the lock's time has lost it, for good.
 func TestOutOfReach(t *testing.T) {
 	locked(t, func(t *testing.T, m *medium, write func() error) {
-		m.renew = errors.New("no route to host")
+		m.answer(errors.New("no route to host"))
 		time.Sleep(ttl - time.Second)
 		if err := write(); err != nil {
 			t.Errorf("within its time: %v", err)
 		}
-		m.renew = nil
+		m.answer(nil)
 		time.Sleep(ttl)
 		if err := write(); err != nil {
 			t.Errorf("after it came back: %v", err)
 		}
-		m.renew = errors.New("no route to host")
+		m.answer(errors.New("no route to host"))
 		time.Sleep(ttl + ttl/2)
 		writes := m.writes
-		m.renew = nil
+		m.answer(nil)
 		if err := write(); !isLost(err) || m.writes != writes {
 			t.Errorf("beyond its time: %v, %d writes", err, m.writes-writes)
 		}
@@ -102,12 +116,12 @@ func TestOutOfReach(t *testing.T) {
 // A lock that somebody else has is lost at the next sign of life.
 func TestTaken(t *testing.T) {
 	locked(t, func(t *testing.T, m *medium, write func() error) {
-		m.renew = remote.ErrLost
+		m.answer(remote.ErrLost)
 		time.Sleep(ttl / 3)
 		if err := write(); !isLost(err) || m.writes != 0 {
 			t.Errorf("%v, %d writes", err, m.writes)
 		}
-		m.renew = nil
+		m.answer(nil)
 		if err := write(); !isLost(err) {
 			t.Errorf("later: %v", err)
 		}
