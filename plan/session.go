@@ -54,6 +54,9 @@ func (s *Session) Open(ctx context.Context, p addr.Provider, config cty.Value) e
 	req := s.base
 	req.Config = config
 	req.Expect = s.types(p)
+	if len(req.Expect) > 0 {
+		req.Known = s.state.Snapshot.Networks[p.String()]
+	}
 	req.CheckNetwork = func(facts map[string]string) error { return s.sameNetwork(p, facts) }
 	client, err := provider.Open(ctx, req)
 	if err != nil {
@@ -138,7 +141,7 @@ func sameNetwork(provider string, known, found map[string]string) error {
 	sort.Strings(differ)
 	return NetworkErrorf("the state belongs to another network than provider %s reaches: %s. "+
 		"Use the provider settings that the state was made with, or another directory or workspace for another network; "+
-		"if the network itself was reset, so that all is gone, move the state file and its journal away", provider, strings.Join(differ, "; "))
+		"if the network itself was reset, run `iexecform state rebase-network`: the next plan then finds what exists", provider, strings.Join(differ, "; "))
 }
 
 // Pending says what an interrupted run left unsettled, and what becomes of it when the plan's actions are applied; in words.

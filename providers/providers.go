@@ -44,6 +44,8 @@ type OpenRequest struct {
 	Expect    []string     // types of which the state has objects: what a client may begin to read
 	// Locked is what things outside that may change stood for when they were locked, by their names: digests of image tags.
 	Locked map[string]string
+	// Known is what the state remembers of the network, by Identified and Witness; nil if it has no objects there.
+	Known map[string]string
 	// CheckNetwork refuses facts (see Identified) that contradict those of the state. A client that knows some of them without
 	// asking anybody checks them first. It may be nil.
 	CheckNetwork func(facts map[string]string) error
@@ -76,6 +78,13 @@ type Client interface {
 // with another one. The facts are stable names and values such as chain_id, hub, genesis.
 type Identified interface {
 	Identity(ctx context.Context) (map[string]string, error)
+}
+
+// Witness is an optional ability of a Client: to tell later whether the network went back behind what this client did.
+type Witness interface {
+	// Seen is facts about the network as it was after the client's last effect, or nil when it had none. The state keeps them
+	// beside those of Identified, and gives them to Open as Known.
+	Seen() map[string]string
 }
 
 // Readier is an optional ability of a Client: to make sure, before anything is done, that what the actions need is at

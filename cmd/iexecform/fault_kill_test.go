@@ -14,7 +14,7 @@ import (
 	"github.com/iexecform/iexecform/state/local"
 )
 
-// killFaults are the scenarios of processes that end before their time, and of files that get lost, B-1 to B-10.
+// killFaults are the scenarios of processes that end before their time, and of files that get lost: B-1 to B-10, B-57, B-58.
 func killFaults() []scenario {
 	return []scenario{
 		{number: 1, title: "killed after the transaction is in the journal, before it is broadcast", run: killedBeforeBroadcast},
@@ -27,6 +27,8 @@ func killFaults() []scenario {
 		{number: 8, title: "interrupted twice, and terminated and then killed", run: interruptedTwice},
 		{number: 9, title: "state and journal are lost", run: stateLost},
 		{number: 10, title: "the journal is lost while a transaction is pending", run: journalLost},
+		{number: 57, title: "resources are removed from the configuration while their transaction is pending", run: removedWhilePending},
+		{number: 58, title: "an app's arguments change after its deployment was interrupted", run: changedAfterKill},
 	}
 }
 
@@ -213,4 +215,60 @@ func journalLost(t *testing.T, g *ground) {
 	w.mineLater(node)
 	w.apply().tells("a transaction of", "with nonce 1 that is in no journal of this state is pending; it is waited for")
 	w.check(2)
+}
+
+func removedWhilePending(t *testing.T, g *ground) {
+	w, node := g.anvil(t)
+	stopMining(node)
+	w.write(anApp + anOrder)
+	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Fault: faultproxy.Cut(w.kill)})
+	w.die()
+	w.write(apps(1))
+	w.changes().tells("(deploy iexec_app.a, app 0x", "nonce 0: pending, and nothing needs it any more: it is waited for first, and what it makes stays on the chain, without orders of this project",
+		"iexec_apporder.o will be destroyed", "close order 0x", "iexec_app.a0 will be created")
+	w.mineLater(node)
+	w.apply()
+	w.orphans, w.configs = 1, []string{apps(1)}
+	w.check(3) // with the closing of the order that was signed
+}
+
+func changedAfterKill(t *testing.T, g *ground) {
+	other := strings.Replace(anApp, `= "a"`, `= "other"`, 1)
+
+	// Never broadcast: it is as if nothing had been.
+	w := g.world(t)
+	w.write(anApp)
+	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Fault: faultproxy.Drop(w.kill)})
+	w.die()
+	w.write(other)
+	w.changes().tells("nonce 0: not yet seen by the node, and nothing needs it any more: it will be given up", "iexec_app.a will be created")
+	w.apply().tells("was never seen by the node, and nothing needs it any more: it is given up", "nonce 0 sent")
+	w.configs = []string{other}
+	w.check(1)
+
+	// Broadcast: the app will be there, and is listed.
+	w, node := g.anvil(t)
+	stopMining(node)
+	w.write(anApp)
+	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Fault: faultproxy.Cut(w.kill)})
+	w.die()
+	w.write(other)
+	orphan := w.changes().tells("nonce 0: pending, and nothing needs it any more: it is waited for first", "iexec_app.a will be created").orphan()
+	w.mineLater(node)
+	w.apply().tells("nonce 1 sent")
+	w.run(0, "discover", "--owner", w.account.Address.Hex()).tells(orphan)
+	w.orphans, w.configs = 1, []string{other}
+	w.check(2)
+}
+
+var deployed = regexp.MustCompile(`\(deploy [^ ]+, app (0x[0-9a-fA-F]{40})\)`)
+
+// orphan is the app of a pending deployment that the output names.
+func (r result) orphan() string {
+	r.w.t.Helper()
+	m := deployed.FindStringSubmatch(r.text)
+	if m == nil {
+		r.w.t.Fatalf("no deployment is pending:\n%s", r.text)
+	}
+	return m[1]
 }

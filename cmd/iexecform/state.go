@@ -29,7 +29,7 @@ func (a *app) stateCommand() *cobra.Command {
 			return a.unknownCommand(cmd, args[0])
 		},
 	}
-	cmd.AddCommand(a.stateListCommand(), a.stateShowCommand(), a.stateRmCommand(), a.stateMvCommand(), a.statePullCommand(), a.statePushCommand(), a.stateReencryptCommand())
+	cmd.AddCommand(a.stateListCommand(), a.stateShowCommand(), a.stateRmCommand(), a.stateMvCommand(), a.statePullCommand(), a.statePushCommand(), a.stateRebaseCommand(), a.stateReencryptCommand())
 	return cmd
 }
 
@@ -145,6 +145,11 @@ func move(s *state.Snapshot, from, to string) (done []string, err error) {
 
 // changeState lets change edit a copy of the state and writes it, unless it is a dry run.
 func (a *app) changeState(ctx context.Context, operation string, o changeOptions, change func(*state.Snapshot) ([]string, error)) error {
+	return a.changeLoaded(ctx, operation, o, func(_ *state.Loaded, s *state.Snapshot) ([]string, error) { return change(s) })
+}
+
+// changeLoaded is changeState for what may drop unsettled notes too.
+func (a *app) changeLoaded(ctx context.Context, operation string, o changeOptions, change func(*state.Loaded, *state.Snapshot) ([]string, error)) error {
 	store, err := a.store(ctx)
 	if err != nil {
 		return err
@@ -163,7 +168,7 @@ func (a *app) changeState(ctx context.Context, operation string, o changeOptions
 	}
 	s := *loaded.Snapshot
 	s.Resources = maps.Clone(s.Resources)
-	done, err := change(&s)
+	done, err := change(loaded, &s)
 	if err != nil {
 		return err
 	}

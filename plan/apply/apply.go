@@ -159,6 +159,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			return r.result, errors.Join(err, r.finish(context.WithoutCancel(ctx)))
 		}
 	}
+	r.witness(ctx)
 	// Saving must not be cut short by the interrupt that ended the walk.
 	return r.result, r.finish(context.WithoutCancel(ctx))
 }
@@ -170,7 +171,7 @@ func checkNetworks(ctx context.Context, o Options) error {
 			return err
 		}
 		for name, was := range p.Network {
-			if is := facts[name]; is != was {
+			if is, ok := facts[name]; ok && is != was {
 				return plan.NetworkErrorf("the plan was made on another network than provider %s reaches now: %s was %s and is %s. Nothing was sent", p.Addr, name, was, is)
 			}
 		}
@@ -278,7 +279,7 @@ func (r *run) begin(ctx context.Context) error {
 	records := []state.Record{{Type: state.Begin, Plan: digest, Op: string(r.Plan.Mode)}}
 	for _, p := range r.Plan.Providers {
 		if p.Network != nil {
-			records = append(records, state.Record{Type: state.Pin, Network: &state.Network{Provider: p.Addr.String(), Facts: p.Network}})
+			records = append(records, r.pin(p, nil))
 		}
 	}
 	if len(r.Plan.Moves) > 0 {
@@ -291,6 +292,31 @@ func (r *run) begin(ctx context.Context) error {
 		return fmt.Errorf("resume what an interrupted run left: %w", err)
 	}
 	return nil
+}
+
+// pin remembers which network a provider reaches, and what was seen of it, now or in an earlier run.
+func (r *run) pin(p plan.Provider, seen map[string]string) state.Record {
+	facts := maps.Clone(r.State.Snapshot.Networks[p.Addr.String()])
+	for name, value := range p.Network {
+		if facts[name] != value { // another network, which may be while there are no objects
+			facts = maps.Clone(p.Network)
+			break
+		}
+	}
+	maps.Copy(facts, seen)
+	return state.Record{Type: state.Pin, Network: &state.Network{Provider: p.Addr.String(), Facts: facts}}
+}
+
+// witness remembers where the networks were after the run's effects.
+func (r *run) witness(ctx context.Context) {
+	for _, p := range r.Plan.Providers {
+		client, _ := r.Session.Client(p.Addr)
+		if w, ok := client.(providers.Witness); ok && p.Network != nil {
+			if seen := w.Seen(); seen != nil {
+				_ = r.journal.append(ctx, r.pin(p, seen)) // what was done is recorded; this only helps the next plan's words
+			}
+		}
+	}
 }
 
 // resume lets clients take up what is unsettled. It is called before the actions, and after them, last, for what none of

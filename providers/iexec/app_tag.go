@@ -63,10 +63,13 @@ func (c *client) Noticed(ctx context.Context) map[addr.Instance][]providers.Noti
 	c.mu.Lock()
 	watch, pinned := c.watch, maps.Clone(c.pinnedTo)
 	c.mu.Unlock()
-	if watch == nil || len(pinned) == 0 {
-		return nil
-	}
 	all := map[addr.Instance][]providers.Notice{}
+	if reorg := c.noticeReorg(); reorg != nil {
+		all[addr.Instance{}] = reorg
+	}
+	if watch == nil || len(pinned) == 0 {
+		return all
+	}
 	unseen, why := map[string]int{}, map[string]error{}
 	sights := watch.Results(ctx)
 	for i, p := range pinned {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/schema"
@@ -154,7 +155,10 @@ func (c *client) planEntries(ctx context.Context, e entry, todo []*entryPlan) {
 	}
 	var there []*entryPlan
 	for i, p := range lookup {
-		p.begin()
+		if p.result.Err != nil {
+			continue
+		}
+		p.begin(c)
 		if owners[i] != (common.Address{}) {
 			there = append(there, p)
 			c.rememberOwner(e.kind, p.address, owners[i])
@@ -178,8 +182,28 @@ func (c *client) lookUpEntries(ctx context.Context, e entry, lookup []*entryPlan
 		p.address = e.kind.Address(registry, p.owner, p.fields)
 		addresses[i] = p.address
 	}
-	owners, err = c.ownersOf(ctx, e.kind, addresses)
-	return registry, owners, err
+	if owners, err = c.ownersOf(ctx, e.kind, addresses); err != nil {
+		return registry, nil, err
+	}
+	codes, err := c.chain.Codes(ctx, addresses)
+	if err != nil {
+		return registry, nil, err
+	}
+	for i, p := range lookup {
+		p.result.Err = p.checkCode(codes[i], owners[i] != common.Address{})
+	}
+	return registry, owners, nil
+}
+
+// checkCode refuses an address that has other code than an entry's.
+func (p *entryPlan) checkCode(code []byte, registered bool) error {
+	switch is := crypto.Keccak256Hash(code); {
+	case !registered && len(code) > 0:
+		return fmt.Errorf("other code (hash %s) is at %s, where the %s would be deployed, and the registry doesn't know it: nothing is adopted. Change a field to get another address", is, p.address, p.kind.Noun)
+	case registered && is != poco.EntryCodeHash():
+		return fmt.Errorf("the code at %s (hash %s) is not that of a registry's %s (hash %s), though the registry has it: it is not adopted. Look who changed it, or whether rpc_url is right", p.address, is, p.kind.Noun, poco.EntryCodeHash())
+	}
+	return nil
 }
 
 // sameFields reports whether the desired fields are those of the entry that is there, so that it has the same address. If
@@ -317,7 +341,7 @@ func (p *entryPlan) transfer(ctx context.Context, c *client, from common.Address
 }
 
 // begin plans an entry that the state doesn't know, or that takes the place of another.
-func (p *entryPlan) begin() {
+func (p *entryPlan) begin(c *client) {
 	r := p.result
 	if p.warnings != nil {
 		p.warnings(p, func(attr, format string, args ...any) {
@@ -329,7 +353,7 @@ func (p *entryPlan) begin() {
 	case !p.req.Current.IsNull():
 		r.Kind = providers.Replace
 	case !p.req.Prior.IsNull() && object{p.req.Prior}.str("address") != "":
-		r.Because = []string{"it no longer exists on the chain"}
+		r.Because = []string{c.vanished()}
 	}
 }
 

@@ -43,7 +43,7 @@ type orderPlan struct {
 func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult {
 	results := make([]providers.PlanResult, len(reqs))
 	wallet, _ := c.address() // prepareOrders tells when there is none
-	if err := c.learnOwnersOfKnown(ctx, o, reqs); err != nil {
+	if err := cmp.Or(c.learnOwnersOfKnown(ctx, o, reqs), c.learnDeployments(ctx)); err != nil {
 		return fail(len(reqs), providers.PlanResult{Err: err})
 	}
 	var todo []*orderPlan

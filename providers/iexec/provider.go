@@ -175,11 +175,14 @@ type client struct {
 	walletErr error
 	sender    *chain.Sender // nil without wallet
 	maxFee    *big.Int      // gwei per gas; nil: no cap
-	maxOpen   int           // orders of a kind on the market
-	writes    atomic.Int64  // to the market, that are left to do
-	project   string
-	workspace string
-	dir       string // of the configuration
+
+	remembered  map[string]string // of the network, by the state
+	reorganised string            // how the chain differs from that, or ""
+	maxOpen     int               // orders of a kind on the market
+	writes      atomic.Int64      // to the market, that are left to do
+	project     string
+	workspace   string
+	dir         string // of the configuration
 
 	standsIn   bool // for tests: the network stands in for another one
 	skipTrials bool
@@ -215,7 +218,7 @@ type client struct {
 // Open implements providers.Provider. Nothing is sent or asked.
 func (p provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
 	c := &client{
-		project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewLocked(req.Locked),
+		remembered: req.Known, project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewLocked(req.Locked),
 		standsIn: p.standIn != nil, skipTrials: p.skipTrials, noMarket: p.noMarket, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
@@ -399,7 +402,7 @@ func (c *client) Identity(ctx context.Context) (map[string]string, error) {
 		case 0:
 			id, idErr = c.chain.ChainID(ctx)
 		case 1:
-			genesis, genesisErr = c.chain.Genesis(ctx)
+			genesis, genesisErr = c.readGenesis(ctx)
 		case 2:
 			_, hubErr = c.registries(ctx)
 		}

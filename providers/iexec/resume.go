@@ -61,6 +61,34 @@ func (c *client) underWay(ctx context.Context, data []byte) (*chain.PendingTx, e
 	return nil, err
 }
 
+// learnDeployments remembers the entries that an interrupted run's pending transactions make, as apply waits for these first.
+func (c *client) learnDeployments(ctx context.Context) error {
+	left, err := c.left(ctx)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	for _, k := range poco.EntryKinds() {
+		registry, err := c.registryOf(ctx, k)
+		if err != nil {
+			return err
+		}
+		for _, tx := range left {
+			owner, fields, ok := k.UnpackCreate(tx.Data)
+			if !ok || tx.Status != chain.Waiting {
+				continue
+			}
+			entry := k.Address(registry, owner, fields)
+			if _, known := c.ownerOf(k, entry); !known {
+				c.rememberOwner(k, entry, owner)
+				c.mu.Lock()
+				c.unborn[entry] = true
+				c.mu.Unlock()
+			}
+		}
+	}
+	return nil
+}
+
 // Pending implements providers.Resumer.
 func (c *client) Pending(ctx context.Context, actions []providers.Action) []string {
 	left, err := c.left(ctx)
@@ -84,7 +112,7 @@ func (c *client) fate(tx chain.PendingTx, surplus, needed bool) string {
 	case tx.Status == chain.Waiting && needed:
 		return "pending: it is waited for"
 	case tx.Status == chain.Waiting:
-		return "pending, and nothing needs it any more: it is waited for, and what it makes stays on the chain, without orders of this project"
+		return "pending, and nothing needs it any more: it is waited for first, and what it makes stays on the chain, without orders of this project"
 	case tx.Status == chain.Mined && needed:
 		return fmt.Sprintf("in block %s: nothing is sent for it", tx.Block)
 	case tx.Status == chain.Mined:

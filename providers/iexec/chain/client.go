@@ -142,6 +142,28 @@ func (c *Client) Genesis(ctx context.Context) (common.Hash, error) {
 	return *known, nil
 }
 
+// BlockHashes reads the hashes of blocks, in one request; the zero hash for those that the chain doesn't have.
+func (c *Client) BlockHashes(ctx context.Context, numbers []*big.Int) ([]common.Hash, error) {
+	blocks, elems := make([]*blockJSON, len(numbers)), make([]rpc.BatchElem, len(numbers))
+	for i, n := range numbers {
+		elems[i] = rpc.BatchElem{Method: "eth_getBlockByNumber", Args: []any{hexutil.EncodeBig(n), false}, Result: &blocks[i]}
+	}
+	err := c.batch(ctx, elems)
+	hashes := make([]common.Hash, len(numbers))
+	for i, b := range blocks {
+		if err == nil {
+			err = c.itemError(elems[i].Error)
+		}
+		if b != nil {
+			hashes[i] = b.Hash
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read blocks: %w", err)
+	}
+	return hashes, nil
+}
+
 // Head is the newest block, whatever is pinned.
 func (c *Client) Head(ctx context.Context) (Head, error) {
 	return c.block(ctx, "read the head of the chain", "latest")

@@ -200,7 +200,9 @@ func (e *errand) resume(ctx context.Context, opts ResumeOptions) error {
 		case p.Status == Mined, p.Status == Failed, p.Status == Lost:
 			err = e.conclude(ctx, t)
 		case p.Status == Waiting:
-			t.setSent(true)
+			if t.setSent(true); !opts.Needed(p) { // what is planned rests on what it makes
+				err = e.waitFor(ctx, t)
+			}
 		}
 		if err != nil {
 			return err
@@ -241,37 +243,43 @@ func (e *errand) conclude(ctx context.Context, t *transaction) error {
 		if out.receipt.Status != types.ReceiptStatusSuccessful {
 			how = "has failed"
 		}
+		e.witness(out.receipt)
 		e.tell("tx_confirmed", t, "tx %s nonce %d (%s) of an earlier run %s in block %s", out.receipt.TxHash, t.nonce, t.req.Purpose, how, out.receipt.BlockNumber)
 	}
 	return e.settle(ctx, t, true)
 }
 
-// waitForRest waits for the transactions that no Send has taken up. That one failed is told, and is nobody's error.
+// waitForRest waits for the transactions that no errand has taken up. That one failed is told, and is nobody's error.
 func (e *errand) waitForRest(ctx context.Context) error {
 	for _, t := range e.unsettled(e.chainID) {
-		e.mu.Lock()
-		mine := !t.claimed && !t.tried
-		t.claimed, t.tried = t.claimed || mine, true
-		e.mu.Unlock()
-		if !mine {
-			continue
-		}
-		e.tell("tx_resumed", t, "tx %s nonce %d (%s) of an earlier run is awaited", t.hash(), t.nonce, t.req.Purpose)
-		_, err := e.await(ctx, t)
-		var revert *RevertError
-		switch {
-		case errors.Is(err, errLost):
-			e.tell("tx_lost", t, "nonce %d went to %s; tx %s (%s) can no longer happen", t.nonce, e.foreign(ctx, t.nonce), t.hash(), t.req.Purpose)
-			if err := e.settle(ctx, t, true); err != nil {
-				return err
-			}
-		case errors.As(err, &revert):
-			e.tell("tx_confirmed", t, "%s (%s)", err, t.req.Purpose)
-		case err != nil:
+		if err := e.waitFor(ctx, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// waitFor waits for a transaction of an earlier run, unless an errand has taken it up.
+func (e *errand) waitFor(ctx context.Context, t *transaction) error {
+	e.mu.Lock()
+	mine := !t.claimed && !t.tried
+	t.claimed, t.tried = t.claimed || mine, true
+	e.mu.Unlock()
+	if !mine {
+		return nil
+	}
+	e.tell("tx_resumed", t, "tx %s nonce %d (%s) of an earlier run is awaited", t.hash(), t.nonce, t.req.Purpose)
+	_, err := e.await(ctx, t)
+	var revert *RevertError
+	switch {
+	case errors.Is(err, errLost):
+		e.tell("tx_lost", t, "nonce %d went to %s; tx %s (%s) can no longer happen", t.nonce, e.foreign(ctx, t.nonce), t.hash(), t.req.Purpose)
+		return e.settle(ctx, t, true)
+	case errors.As(err, &revert):
+		e.tell("tx_confirmed", t, "%s (%s)", err, t.req.Purpose)
+		return nil
+	}
+	return err
 }
 
 // takeUp claims a transaction of an earlier run that does just what req wants, and sees to it that the node has it; nil if

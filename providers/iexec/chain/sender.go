@@ -82,6 +82,7 @@ type Sender struct {
 	txs     map[string]*transaction // unsettled, by note key; those of other chains are only shown
 	floor   uint64                  // no nonce below is given: it is known to be used
 	window  int                     // as Window, or fewer if the node takes no more
+	last    *types.Receipt          // the final one of the newest block
 	waiters map[*waiter]struct{}
 	stop    context.CancelFunc // of the poller; nil: it isn't running
 }
@@ -431,10 +432,30 @@ func (e *errand) confirmed(ctx context.Context, t *transaction, r *types.Receipt
 	if err := e.settle(ctx, t, true); err != nil {
 		return nil, err
 	}
+	e.witness(r)
 	if r.Status == types.ReceiptStatusSuccessful {
 		return r, nil
 	}
 	return nil, e.failure(ctx, t, r)
+}
+
+// witness remembers the newest block with a final transaction of the account.
+func (s *Sender) witness(r *types.Receipt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil || r.BlockNumber.Cmp(s.last.BlockNumber) > 0 {
+		s.last = r
+	}
+}
+
+// LastBlock is the newest block in which a transaction of this sender was final; nil if none was.
+func (s *Sender) LastBlock() (number *big.Int, hash common.Hash) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == nil {
+		return nil, common.Hash{}
+	}
+	return s.last.BlockNumber, s.last.BlockHash
 }
 
 // nudge helps a transaction that is the first of those waited for and doesn't get on: whatever has to go before it is broadcast

@@ -8,6 +8,13 @@ import (
 // proxyCodeHash is the hash of the creation code of every entry of the three registries (their proxyCodeHash()).
 var proxyCodeHash = common.HexToHash("0xbd603b4fb17e88a3e7ff7a91b72bd89d0f6998fd53853f996c534d822df34587")
 
+// entryCodeHash is the hash of the code that every entry of the three registries has on chain: that of a proxy, which this
+// creation code makes.
+var entryCodeHash = common.HexToHash("0xccbcf81a394f157ef0234e5b7af2f9cba7d60f5c136af5b1d65ef6b558b3cb93")
+
+// EntryCodeHash is the hash of the code of every app, dataset and workerpool.
+func EntryCodeHash() common.Hash { return entryCodeHash }
+
 // ProxyCodeHash is the proxyCodeHash() of the registries of all chains, on which predicted addresses rest.
 func ProxyCodeHash() common.Hash { return proxyCodeHash }
 

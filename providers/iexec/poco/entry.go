@@ -1,6 +1,7 @@
 package poco
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"sync"
@@ -83,6 +84,31 @@ func (k *EntryKind) Address(registry, firstOwner common.Address, fields EntryFie
 // PackCreate is the call data of the registry's Create. Anybody may send it, for any owner.
 func (k *EntryKind) PackCreate(owner common.Address, fields EntryFields) []byte {
 	return mustPack(RegistryABI(), k.Create, k.arguments(fields, owner)...)
+}
+
+// UnpackCreate reads what PackCreate wrote; ok is false for other call data.
+func (k *EntryKind) UnpackCreate(data []byte) (owner common.Address, fields EntryFields, ok bool) {
+	method := RegistryABI().Methods[k.Create]
+	if !bytes.HasPrefix(data, method.ID) {
+		return owner, nil, false
+	}
+	args, err := method.Inputs.Unpack(data[len(method.ID):])
+	if err != nil {
+		return owner, nil, false
+	}
+	for _, arg := range args {
+		switch v := arg.(type) {
+		case common.Address:
+			owner = v
+		case string:
+			fields = append(fields, []byte(v))
+		case [32]byte:
+			fields = append(fields, v[:])
+		case []byte:
+			fields = append(fields, v)
+		}
+	}
+	return owner, fields, len(fields) == len(k.Fields)
 }
 
 // PackView is the call data of the hub's View of the entry at an address.
