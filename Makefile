@@ -13,7 +13,7 @@ LINT         := bin/golangci-lint-$(LINT_VERSION)
 VULN_VERSION := v1.9.0
 VULN         := bin/govulncheck-$(VULN_VERSION)
 
-.PHONY: help build test faults load lint vuln bench fuzz demo trial docs clean
+.PHONY: help build test faults load chaos lint vuln bench fuzz demo trial docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ faults: ## Run the fault scenarios B-1 to B-60, one line each (part of test)
 
 load: ## Run eight writers against one state on each store (DURATION=60s; a few rounds are part of test)
 	LOAD_DURATION=$(DURATION) go test -count=1 -timeout 60m -run '^TestLoad$$' -v ./cmd/iexecform | grep -E 'writers|FAIL|^ok'
+
+chaos: ## Tell random stories of edits, crashes, faults and what others do (DURATION=60s)
+	cd cmd/iexecform && CHAOS_DURATION=$(DURATION) go test -count=1 -timeout 0 $(TESTFLAGS) -run '^TestChaos$$' -v
 
 lint: $(LINT) ## Run the linters
 	$(LINT) run
