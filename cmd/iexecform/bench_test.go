@@ -32,7 +32,7 @@ import (
 
 var benchSizes = []int{100, 1000, 10000}
 
-// project is a directory with n apps and an order each.
+// project is a directory with n apps and an order each. The images are made up, so nobody watches their tags.
 func project(b *testing.B, n int) string {
 	b.Helper()
 	net := nettest.Start(b, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
@@ -48,6 +48,7 @@ provider "iexec" {
   rpc_url         = %q
   market_url      = %q
   max_open_orders = 100000
+  watch_tags      = false
 }
 locals {
   apps = {
