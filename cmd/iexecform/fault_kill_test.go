@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -221,7 +223,12 @@ func removedWhilePending(t *testing.T, g *ground) {
 	w, node := g.anvil(t)
 	stopMining(node)
 	w.write(anApp + anOrder)
-	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Fault: faultproxy.Cut(w.kill)})
+	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Fault: faultproxy.Cut(func() {
+		for !bytes.Contains(w.file(local.JournalFile), []byte(`"sign":`)) { // the order is signed at the same time
+			runtime.Gosched()
+		}
+		w.kill()
+	})})
 	w.die()
 	w.write(apps(1))
 	w.changes().tells("(deploy iexec_app.a, app 0x", "nonce 0: pending, and nothing needs it any more: it is waited for first, and what it makes stays on the chain, without orders of this project",
