@@ -302,6 +302,9 @@ type DoRequest struct {
 	WriteOnly map[string]cty.Value // of the action's WriteOnly
 	Journal   Journal
 	Progress  func(Progress) // never nil
+	// Stop is closed when the user wants the run to end. What is under way is finished all the same, unless it can end without a
+	// trace. It may be nil.
+	Stop <-chan struct{}
 }
 
 // Journal is where a provider notes what must outlive the process.

@@ -29,6 +29,8 @@ import (
 //	image NAME FILE   make an image of a script, set NAME to its reference
 //	push NAME FILE    as image, in a registry, over what is there under NAME; NAME_checksum is what an app has as checksum
 //	clean NAME        check that no container and no volume of the image are left
+//	started NAME      wait until a container of the image starts
+//	left NAME         check that a container of the image is left
 //	offered N         check that N orders of the script's account are open on the market
 func TestTry(t *testing.T) {
 	engine := enginetest.Start(t)
@@ -80,6 +82,14 @@ func TestTry(t *testing.T) {
 					ts.Check(err)
 					ts.Setenv(args[0], ref.String())
 					ts.Setenv(args[0]+"_checksum", "0x"+digest.Hex)
+				},
+				"started": func(ts *testscript.TestScript, _ bool, args []string) {
+					engine.AwaitStart(t, trial.Label+"="+ts.Getenv(args[0]))
+				},
+				"left": func(ts *testscript.TestScript, _ bool, args []string) {
+					if engine.Containers(t, trial.Label+"="+ts.Getenv(args[0])) != 1 {
+						ts.Fatalf("no container of %s is left", args[0])
+					}
 				},
 				"clean": func(ts *testscript.TestScript, _ bool, args []string) {
 					label := trial.Label + "=" + ts.Getenv(args[0])

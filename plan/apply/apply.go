@@ -231,6 +231,7 @@ type run struct {
 	left    map[addr.Instance]int // actions of the instance that are not done yet
 	moved   *state.Snapshot       // the state before the run, with the plan's moves
 	result  *Result
+	stop    <-chan struct{} // closed by an interrupt
 	observe sync.Mutex
 	now     map[addr.Instance]json.RawMessage // attributes of objects that actions have recorded something of
 	mu      sync.Mutex                        // guards left, now and result
@@ -349,6 +350,7 @@ func (r *run) walk(ctx context.Context) {
 			after[i] = append(after[i], id-1)
 		}
 	}
+	r.stop = ctx.Done()
 	work, end := patience(ctx, r.StopTimeout)
 	defer end()
 	visit := func(_ context.Context, nodes []int) []error { return r.visit(work, nodes) }
@@ -433,6 +435,7 @@ func (r *run) do(ctx context.Context, actions []*providers.Action) []error {
 		reqs[n] = providers.DoRequest{
 			Action: *a, WriteOnly: writeOnly(r.Session, a), Journal: actionJournal{journal: r.journal, run: r, action: a},
 			Progress: func(p providers.Progress) { r.tell(Event{Type: Progress, Action: a, Progress: &p}) },
+			Stop:     r.stop,
 		}
 	}
 	errs := make([]error, len(actions))

@@ -374,6 +374,8 @@ func doTrial(ctx context.Context, c *client, req providers.DoRequest) (json.RawM
 		giveSecrets(&spec, secrets)
 	}
 	spec.Progress = func(text string) { req.Progress(providers.Progress{Type: "trial_progress", Message: text}) }
+	ctx, end := untilStopped(ctx, req.Stop)
+	defer end()
 	if err := c.trials.Acquire(ctx, 1); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -409,6 +411,19 @@ func doTrial(ctx context.Context, c *client, req providers.DoRequest) (json.RawM
 	}
 	req.Progress(said)
 	return p.passed(digests), nil
+}
+
+// untilStopped is a context that also ends when the user wants the run to end: a trial leaves no trace. end must be called.
+func untilStopped(ctx context.Context, stop <-chan struct{}) (_ context.Context, end func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-stop:
+			cancel(&providers.HeldError{Reason: "the run was interrupted", Unblock: "apply again: the image is tried anew"})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }
 
 // passed is what is remembered of a trial that is passed.

@@ -92,7 +92,7 @@ func (e *Engine) create(ctx context.Context, img image, j *job) (*running, error
 	if j.Network {
 		network = "default"
 	}
-	labels := map[string]string{Label: j.Image}
+	labels := map[string]string{Label: j.Image, ownerLabel: owner()}
 	volume := func(at string) mount.Mount {
 		return mount.Mount{Type: mount.TypeVolume, Target: at, VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: labels}}
 	}
@@ -238,7 +238,7 @@ func (c *running) changes(ctx context.Context, run *RunResult) error {
 
 // output reads what the app left.
 func (c *running) output(ctx context.Context, dir string, j *job) (*output, error) {
-	archive, err := c.api.CopyFromContainer(ctx, c.id, client.CopyFromContainerOptions{SourcePath: outDir})
+	archive, err := c.api.CopyFromContainer(ctx, c.id, client.CopyFromContainerOptions{SourcePath: outDir + "/."}) // Docker and Podman agree on names below it only
 	if err != nil {
 		return nil, err
 	}

@@ -60,11 +60,13 @@ func archiveOf(t testing.TB, items ...item) *bytes.Buffer {
 // checked reads an archive as an engine gives it, and checks it.
 func checked(t testing.TB, items ...item) RunResult {
 	t.Helper()
-	all := []item{{name: "iexec_out/", kind: tar.TypeDir}}
-	for _, i := range items {
-		i.name = "iexec_out/" + i.name
-		if i.kind == tar.TypeLink {
-			i.link = "iexec_out/" + i.link
+	all := []item{{name: "./", kind: tar.TypeDir}}
+	for n, i := range items {
+		if n%2 == 0 { // as Docker has names; Podman has them without
+			i.name = "./" + i.name
+			if i.kind == tar.TypeLink {
+				i.link = "./" + i.link
+			}
 		}
 		all = append(all, i)
 	}
@@ -167,12 +169,12 @@ func TestOutputRefused(t *testing.T) {
 
 // An engine whose archive isn't of the directory isn't believed.
 func TestHostileArchive(t *testing.T) {
-	for _, name := range []string{"../etc/passwd", "/etc/passwd", "iexec_out/../../etc/passwd"} {
+	for _, name := range []string{"../etc/passwd", "/etc/passwd", "./d/../../etc/passwd"} {
 		if _, err := readOutput(archiveOf(t, item{name: name, content: "x"}), t.TempDir(), 1000); err == nil || !strings.Contains(err.Error(), "outside of itself") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	whole := archiveOf(t, item{name: "iexec_out/a", content: strings.Repeat("x", 600)}).Bytes()
+	whole := archiveOf(t, item{name: "a", content: strings.Repeat("x", 600)}).Bytes()
 	if _, err := readOutput(bytes.NewReader(whole[:800]), t.TempDir(), 1000); err == nil {
 		t.Error("an archive that ends in the middle of a file was taken as whole")
 	}

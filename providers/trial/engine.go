@@ -269,5 +269,8 @@ func (e *Engine) explain(ctx context.Context, verb string, name reference.Named,
 	if _, tagged := name.(reference.Digested); tagged {
 		help = "Check the name and the checksum, push the image, or log in with docker login if it is private"
 	}
+	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") { // Docker takes plain HTTP from this machine's registries
+		help = fmt.Sprintf("%s wants HTTPS of this registry. For Podman, write into /etc/containers/registries.conf: [[registry]], location = %q, insecure = true", e.name, reference.Domain(name))
+	}
 	return fmt.Errorf("%w: %s could not %s %s: %w. %s", ErrNoImage, e.name, verb, reference.FamiliarString(name), err, help)
 }

@@ -45,7 +45,7 @@ type entry struct {
 
 var errTooLarge = errors.New("too large")
 
-// readOutput reads the archive of the directory, whatever is in it. It stops at the limits.
+// readOutput reads the archive of what is in the directory, whatever that is. It stops at the limits.
 func readOutput(r io.Reader, dir string, limit int64) (*output, error) {
 	o := &output{entries: map[string]entry{".": {kind: tar.TypeDir}}, counted: map[string]bool{}, dir: dir}
 	archive := tar.NewReader(r)
@@ -58,12 +58,11 @@ func readOutput(r io.Reader, dir string, limit int64) (*output, error) {
 		if err != nil {
 			return nil, err
 		}
-		clean := path.Clean(header.Name)
-		if !filepath.IsLocal(clean) {
+		name := path.Clean(header.Name)
+		switch {
+		case !filepath.IsLocal(name):
 			return nil, fmt.Errorf("the engine's archive has a path outside of itself: %q", header.Name)
-		}
-		_, name, _ := strings.Cut(clean, "/") // without the directory's own name
-		if name == "" {
+		case name == ".":
 			continue
 		}
 		if header.Typeflag != tar.TypeDir {
@@ -83,8 +82,7 @@ func readOutput(r io.Reader, dir string, limit int64) (*output, error) {
 				outside = append(outside, fmt.Sprintf("%q to %q", name, header.Linkname))
 			}
 		case tar.TypeLink:
-			_, target, _ := strings.Cut(path.Clean(header.Linkname), "/")
-			o.entries[name] = o.entries[target]
+			o.entries[name] = o.entries[path.Clean(header.Linkname)]
 		case tar.TypeReg:
 			kept, err := o.keep(archive, limit)
 			if errors.Is(err, errTooLarge) {

@@ -25,6 +25,12 @@ func built(t *testing.T, script, platform string) v1.Image {
 
 // An image is pulled from its registry, by digest if one is given: then it doesn't matter what became of the tag.
 func (e tester) pulled(t *testing.T) {
+	if found, err := trial.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	} else if podman := strings.HasPrefix(found.Name(), "Podman"); found.Close() == nil && podman {
+		t.Log("not looked at: Podman pulls from registries without HTTPS only where its configuration says so")
+		return
+	}
 	server := httptest.NewServer(registry.New())
 	t.Cleanup(server.Close)
 	reference := strings.TrimPrefix(server.URL, "http://") + "/user/app:1.0"

@@ -10,7 +10,8 @@
 //   - The mounts are anonymous volumes of the engine, filled and read through its API: so an engine of another user, of
 //     another machine or in a virtual machine does as well, and what the app writes as root can be read and removed. Copies of
 //     the output are kept in a directory of mode 0700, as flat files under names of ours, until the trial ends.
-//   - Whatever was made is removed at the end, whether it is reached or the context ends before. Only a pulled image stays.
+//   - Whatever was made is removed at the end, whether it is reached or the context ends before. Only a pulled image stays. What
+//     a process left that was killed, the next trial on the machine removes.
 //   - What is wrong with the app is in the Report. An error means that there was no trial.
 //   - Values of secrets are in no report.
 package trial
@@ -157,6 +158,7 @@ func (e *Engine) Run(ctx context.Context, spec Spec) (_ Report, err error) {
 		Limits: Limits{Timeout: j.Timeout.Seconds(), Memory: j.Memory, Output: j.OutputLimit, Network: j.Network},
 		Wanted: j.Runs,
 	}
+	e.sweep(ctx)
 	img, err := e.image(ctx, &j.Spec)
 	if err != nil {
 		return Report{}, err
@@ -166,7 +168,7 @@ func (e *Engine) Run(ctx context.Context, spec Spec) (_ Report, err error) {
 		r.conclude(j)
 		return r, nil
 	}
-	dir, err := os.MkdirTemp("", "iexecform-trial-") // mode 0700
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid())) // mode 0700
 	if err != nil {
 		return Report{}, fmt.Errorf("make a directory for the trial: %w", err)
 	}

@@ -263,6 +263,17 @@ func (e *Engine) Starts(t testing.TB, label string) <-chan struct{} {
 	return started
 }
 
+// AwaitStart waits until a container with the label starts, or returns at once if one has.
+func (e *Engine) AwaitStart(t testing.TB, label string) {
+	t.Helper()
+	events := e.Events(t.Context(), client.EventsListOptions{Since: "1h", Filters: client.Filters{}.Add("event", "start").Add("label", label)})
+	select {
+	case <-events.Messages:
+	case err := <-events.Err:
+		t.Fatalf("listen to the engine: %v", err)
+	}
+}
+
 // Containers returns how many containers have the label, running or not.
 func (e *Engine) Containers(t testing.TB, label string) int {
 	t.Helper()
