@@ -251,19 +251,11 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 			return err
 		}
 	}
-	store, err := a.store(ctx)
-	if err != nil {
-		return err
-	}
-	unlock, err := a.lock(ctx, store, "apply", o.lockFlags)
+	store, loaded, unlock, err := a.hold(ctx, "apply", o.lockFlags)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	loaded, err := store.Load(ctx)
-	if err != nil {
-		return err
-	}
 	if err := apply.CheckFresh(p, loaded); err != nil {
 		return err
 	}

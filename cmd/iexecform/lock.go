@@ -25,6 +25,21 @@ func (o *lockFlags) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "lock-timeout", 0, "keep trying to get the lock for a `DURATION` such as 30s")
 }
 
+// hold opens the store, takes its lock and loads the state. Whoever has no error calls unlock in the end.
+func (a *app) hold(ctx context.Context, operation string, o lockFlags) (store state.Store, loaded *state.Loaded, unlock func(), err error) {
+	if store, err = a.store(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if unlock, err = a.lock(ctx, store, operation, o); err != nil {
+		return nil, nil, nil, err
+	}
+	if loaded, err = store.Load(ctx); err != nil {
+		unlock()
+		return nil, nil, nil, err
+	}
+	return store, loaded, unlock, nil
+}
+
 // lock takes the store's lock, trying again until the timeout. The returned function is never nil.
 func (a *app) lock(ctx context.Context, store state.Store, operation string, o lockFlags) (unlock func(), err error) {
 	if o.noLock {

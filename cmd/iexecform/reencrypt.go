@@ -24,19 +24,11 @@ func (a *app) stateReencryptCommand() *cobra.Command {
 
 func (a *app) stateReencrypt(ctx context.Context, o changeOptions) error {
 	a.changing = true
-	store, err := a.store(ctx)
-	if err != nil {
-		return err
-	}
-	unlock, err := a.lock(ctx, store, "state reencrypt", o.lockFlags)
+	store, loaded, unlock, err := a.hold(ctx, "state reencrypt", o.lockFlags)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	loaded, err := store.Load(ctx)
-	if err != nil {
-		return err
-	}
 	if isEmpty(loaded) {
 		return a.human().Print("There is no state yet: the first one will be written as the configuration says.")
 	}

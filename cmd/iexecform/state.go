@@ -150,19 +150,11 @@ func (a *app) changeState(ctx context.Context, operation string, o changeOptions
 
 // changeLoaded is changeState for what may drop unsettled notes too.
 func (a *app) changeLoaded(ctx context.Context, operation string, o changeOptions, change func(*state.Loaded, *state.Snapshot) ([]string, error)) error {
-	store, err := a.store(ctx)
-	if err != nil {
-		return err
-	}
-	unlock, err := a.lock(ctx, store, operation, o.lockFlags)
+	store, loaded, unlock, err := a.hold(ctx, operation, o.lockFlags)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	loaded, err := store.Load(ctx)
-	if err != nil {
-		return err
-	}
 	if err := a.human().Diagnostics(repaired(loaded), nil); err != nil {
 		return err
 	}

@@ -1,6 +1,5 @@
 // Package s3test starts an S3 server for tests: the Versity S3 Gateway over a directory. It is one that checks If-Match and
-// If-None-Match and publishes an object in one step, under a lock for its key; others that were looked at don't have
-// conditional writes or don't build as a Go module.
+// If-None-Match and publishes an object in one step, under a lock for its key.
 package s3test
 
 import (
