@@ -164,21 +164,9 @@ func (l *life) Compact(ctx context.Context, s *state.Snapshot, pending []state.N
 	return l.write(func() error { return l.Store.Compact(ctx, s, pending) })
 }
 
-// heard takes what several goroutines write.
-type heard struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (h *heard) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.b.Write(p)
-}
-
 // live runs the program in this process until it is over, by itself or by l.kill.
 func (l *life) live(args ...string) (code int, text string) {
-	var out heard
+	var out syncBuffer
 	a := newApp(builtins, strings.NewReader(""), &out, &out, append(os.Environ(), l.world.key()))
 	a.wrapStore = func(s state.Store) state.Store {
 		l.Store = s
@@ -187,7 +175,7 @@ func (l *life) live(args ...string) (code int, text string) {
 	a.interrupts = func() (<-chan os.Signal, func()) { return l.signals, func() {} }
 	a.exit = func(int) { l.kill() } // of the second interrupt: whatever is under way is cut off
 	code = a.run(append([]string{"--chdir=" + l.world.dir}, args...))
-	return code, out.b.String()
+	return code, out.String()
 }
 
 // lives makes a life that has begun nothing yet.

@@ -339,7 +339,7 @@ func (w *world) within(t *testing.T, args ...string) (code int, text string) {
 	t.Helper()
 	w.rpc.Reset()
 	w.market.Reset()
-	var out bytes.Buffer
+	var out syncBuffer
 	env := []string{"IEXECFORM_PRIVATE_KEY=" + hex.EncodeToString(crypto.FromECDSA(w.account.Key))}
 	code = run(append([]string{"--chdir=" + w.dir}, args...), strings.NewReader(""), &out, &out, env)
 	if n := w.rpc.Count("eth_sendRawTransaction") + w.market.Count("POST ") + w.market.Count("PUT "); n > 0 {

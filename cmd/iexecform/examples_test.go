@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -70,7 +69,7 @@ func TestExamples(t *testing.T) {
 
 func iexecform(t *testing.T, want int, args ...string) {
 	t.Helper()
-	var out bytes.Buffer
+	var out syncBuffer
 	if code := run(args, strings.NewReader(""), &out, &out, os.Environ()); code != want {
 		t.Fatalf("iexecform %s: exit code %d, want %d\n%s", strings.Join(args, " "), code, want, &out)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -169,27 +171,28 @@ func wrongSignature(t *testing.T, g *ground) {
 	w.write(anApp + anOrder)
 	w.apply()
 
-	by, deny := w.account.Key, false
+	var by atomic.Pointer[ecdsa.PrivateKey] // nil denies
+	by.Store(w.account.Key)
 	s := &signer{w: w, typed: func(digest []byte) (hexutil.Bytes, error) {
-		if deny {
-			return nil, errors.New("request denied")
+		if key := by.Load(); key != nil {
+			return crypto.Sign(digest, key)
 		}
-		return crypto.Sign(digest, by)
+		return nil, errors.New("request denied")
 	}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	w.env = append(w.env, "IEXECFORM_PRIVATE_KEY=")
 	w.write(anApp+priced("0.3 RLC"), fmt.Sprintf("wallet {\n  clef = %q\n  address = %q\n}", server.URL, w.account.Address))
 
-	by = nettest.NewAccount(t, w.net, int(g.accounts.Add(1))).Key
+	by.Store(nettest.NewAccount(t, w.net, int(g.accounts.Add(1))).Key)
 	w.market.Reset()
 	w.fail().tells("signed something else, or with the key of another account")
-	deny = true
+	by.Store(nil)
 	w.fail().tells("held", "refused", "approve it in clef, and run again")
 	if n := w.market.Count("POST /apporders"); n != 0 {
 		t.Errorf("%d orders were posted", n)
 	}
-	by, deny = w.account.Key, false
+	by.Store(w.account.Key)
 	w.apply()
 	w.configs = []string{anApp + anOrder, anApp + priced("0.3 RLC")} // whoever signs, it is the same state
 	w.check(1)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -175,7 +174,7 @@ var gas = regexp.MustCompile(`(gas ≈ [0-9,]+ \([0-9.]+ ETH\)|about [0-9,]+ gas
 // apply plans, applies, looks whether a second plan is empty, and returns the first plan's text.
 func (s *seller) apply() string {
 	s.t.Helper()
-	var out bytes.Buffer
+	var out syncBuffer
 	if code := run([]string{"--chdir", s.dir, "plan"}, strings.NewReader(""), &out, &out, os.Environ()); code != 0 {
 		s.t.Fatalf("plan: exit code %d\n%s", code, &out)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -76,7 +75,7 @@ resource "iexec_app_secret" "s" {
 // fails runs the program in this process, which must fail, and returns all that it prints and logs.
 func (p *place) fails(args ...string) string {
 	p.t.Helper()
-	var out bytes.Buffer
+	var out syncBuffer
 	if code := run(append([]string{"--chdir=" + p.dir}, args...), strings.NewReader(""), &out, &out, p.env); code != exitError {
 		p.t.Errorf("iexecform %s: exit code %d\n%s", strings.Join(args, " "), code, out.String())
 	}
@@ -229,7 +228,7 @@ func TestFileModes(t *testing.T) {
 		{"plan", "--out=planned", "--json-into=lines"}, {"apply", "--backup=before", "planned"}, {"state", "mv", "iexec_app.a", "iexec_app.b"},
 		{"state", "mv", "--backup=named", "iexec_app.b", "iexec_app.a"},
 	} {
-		var out bytes.Buffer
+		var out syncBuffer
 		if code := run(append([]string{"--chdir=" + p.dir}, args...), strings.NewReader(""), &out, &out, p.env); code != exitOK {
 			t.Fatalf("iexecform %v: exit code %d\n%s", args, code, out.String())
 		}
@@ -271,7 +270,7 @@ func TestNothingActsOnTheTerminal(t *testing.T) {
 		"names": newPlace(t, net, "", "", "", name),
 	} {
 		p.env = append([]string{"IEXECFORM_LOG=off", "CLICOLOR_FORCE=1"}, p.env...)
-		var out bytes.Buffer
+		var out syncBuffer
 		run([]string{"--chdir=" + p.dir, "plan"}, strings.NewReader(""), &out, &out, p.env)
 		shown := regexp.MustCompile(`\x1b\[(0|1|2|1;4|31|32|33|36)m`).ReplaceAllString(out.String(), "")
 		if strings.ContainsAny(shown, "\x1b\x07\u202e\u009b") {
