@@ -17,6 +17,9 @@ import (
 // of the graph, evaluated before the block that it is for; what it refers to is known before anything is planned, so it
 // may not refer to resources; once its object is in the state it has no effect, so it may stay.
 
+// HasImports reports whether there are import blocks.
+func (c *Config) HasImports() bool { return len(c.imports) > 0 }
+
 // Import is one import that a configuration asks for.
 type Import struct {
 	To       addr.Instance

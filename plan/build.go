@@ -1,14 +1,10 @@
 package plan
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -39,6 +35,9 @@ type Options struct {
 	Acknowledge []string                 // names of policies that need not hold
 	Locked      map[string]string        // see providers.OpenRequest
 	Unprotected bool                     // neither prevent_destroy nor policies hold
+	// PlanOnly means that nobody needs the State afterwards: the text of its objects, most of its memory, is let go as it is
+	// decoded.
+	PlanOnly bool
 	// Override answers data sources in place of their providers, where it reports true. It may be nil.
 	Override func(config.Instance) (cty.Value, bool)
 }
@@ -84,7 +83,6 @@ func newBuilder(o Options) *builder {
 		objects:   make(map[addr.Instance]*object, known),
 		reading:   map[objectsOf]chan readPart{},
 		told:      map[string]bool{},
-		proposals: make(map[addr.Instance]*proposal, known),
 		verify:    map[addr.Instance]*secondLook{},
 		imports:   map[addr.Instance]config.Import{},
 		imported:  map[addr.Instance]string{},
@@ -105,9 +103,9 @@ func newBuilder(o Options) *builder {
 
 // A proposal is what a provider proposes for one instance. That of a data source has no more than actions.
 type proposal struct {
-	providers.PlanResult
+	*providers.PlanResult
 	addr      addr.Instance
-	object    *object // nil when neither the state nor an import knows it
+	object    *object
 	provider  addr.Provider
 	before    schema.Object
 	dependsOn []addr.Instance
@@ -124,9 +122,8 @@ type builder struct {
 	evaluation *config.Evaluation // once it is done
 	plan       *Plan
 	session    *Session
-	blocks     map[addr.Provider]config.Block // of the open providers
-	objects    map[addr.Instance]*object      // of the state, filled when the provider is opened
-	proposals  map[addr.Instance]*proposal
+	blocks     map[addr.Provider]config.Block      // of the open providers
+	objects    map[addr.Instance]*object           // those of the state when their provider is opened, others when they are planned
 	order      []*proposal                         // dependencies first
 	verify     map[addr.Instance]*secondLook       // of data sources
 	imports    map[addr.Instance]config.Import     // that are asked for
@@ -138,12 +135,20 @@ type builder struct {
 	unread     hcl.Diagnostics                     // about objects that could not be decoded or read: their Err is set
 }
 
-// An object is what the state and the network say about one instance.
+// An object is what the state and the network say about one instance, and what is proposed.
 type object struct {
-	stored               *state.Object // nil when it is imported
-	prior                schema.Object // none when the state is damaged there
+	stored               *state.Object // nil when the state doesn't know it
+	prior                schema.Object // none when it is new, or the state is damaged there
 	providers.ReadResult               // as refreshed
-	planned              bool          // there is a proposal
+	proposal             *proposal     // nil when there is none yet
+}
+
+// proposed is what is proposed for an instance so far, or nil.
+func (b *builder) proposed(i addr.Instance) *proposal {
+	if o := b.objects[i]; o != nil {
+		return o.proposal
+	}
+	return nil
 }
 
 // checkAddresses refuses --target and --replace addresses that name nothing.
@@ -243,111 +248,6 @@ func (b *builder) open(ctx context.Context, p addr.Provider, block config.Block)
 	return nil
 }
 
-// refresh begins to decode and read the objects of one provider configuration, in one call a type, side by side, while the
-// evaluation goes on. What is read is taken in by refreshed.
-func (b *builder) refresh(ctx context.Context, p addr.Provider) {
-	byType := map[string][]addr.Instance{}
-	name := p.String()
-	for i, object := range b.State.Snapshot.Resources {
-		if object.Provider == name && !matches(b.Exclude, i) {
-			byType[i.Resource.Type] = append(byType[i.Resource.Type], i)
-		}
-	}
-	client, _ := b.session.Client(p)
-	for typ, instances := range byType {
-		part := make(chan readPart, 1)
-		b.reading[objectsOf{p, typ}] = part
-		go func() { part <- b.readType(ctx, client, instances) }()
-	}
-}
-
-// objectsOf is the objects of one type that one provider configuration has in the state.
-type objectsOf struct {
-	provider addr.Provider
-	typ      string
-}
-
-// refreshed waits for objects to be read. What can't be read is left out of the plan, and the rest goes on.
-func (b *builder) refreshed(of objectsOf) {
-	reading := b.reading[of]
-	if reading == nil {
-		return
-	}
-	delete(b.reading, of)
-	part := <-reading
-	for n, i := range part.instances {
-		o := &part.objects[n]
-		b.objects[i] = o
-		switch {
-		case o.Err == nil:
-		case o.prior.IsZero():
-			b.unread = b.unread.Append(errorf("Damaged state", "%s in the state: %s. Restore the state, or run `iexecform state rm '%s'`: plan will find what exists.", i, o.Err, i))
-		case !b.told[o.Err.Error()]: // one fault of the network is one message, not one an object
-			b.told[o.Err.Error()] = true
-			b.unread = b.unread.Append(caused(errorf("Cannot read what exists", "%s: %s.", i, textOf(o.Err)), o.Err))
-		}
-	}
-}
-
-// allRefreshed waits for all objects, in a fixed order.
-func (b *builder) allRefreshed() {
-	all := slices.SortedFunc(maps.Keys(b.reading), func(x, y objectsOf) int {
-		return cmp.Or(cmp.Compare(x.provider.String(), y.provider.String()), cmp.Compare(x.typ, y.typ))
-	})
-	for _, of := range all {
-		b.refreshed(of)
-	}
-}
-
-// A readPart is the objects of one type as the state has them and as they were read.
-type readPart struct {
-	instances []addr.Instance
-	objects   []object
-}
-
-func (b *builder) readType(ctx context.Context, client providers.Client, instances []addr.Instance) readPart {
-	slices.SortFunc(instances, addr.Instance.Compare)
-	part := readPart{instances: instances, objects: b.decode(instances)}
-	reqs := make([]providers.ReadRequest, 0, len(instances))
-	places := make([]int, 0, len(instances))
-	for n, i := range instances {
-		switch o := &part.objects[n]; {
-		case o.Err != nil:
-		case b.SkipRefresh:
-			o.Current = o.prior
-		default:
-			reqs, places = append(reqs, providers.ReadRequest{Addr: i, Prior: o.prior}), append(places, n)
-		}
-	}
-	if len(reqs) == 0 {
-		return part
-	}
-	for k, result := range client.Read(ctx, reqs) {
-		part.objects[places[k]].ReadResult = result
-	}
-	return part
-}
-
-// decode reads the objects of the state, on all processors.
-func (b *builder) decode(instances []addr.Instance) []object {
-	objects := make([]object, len(instances))
-	share := 1 + (len(instances)-1)/runtime.GOMAXPROCS(0)
-	var wg sync.WaitGroup
-	for from := 0; from < len(instances); from += share {
-		wg.Go(func() {
-			dec := newDecoder()
-			mine := objects[from:min(from+share, len(objects))]
-			for n := range mine {
-				i, o := instances[from+n], &mine[n]
-				o.stored = b.State.Snapshot.Resources[i]
-				o.prior, o.Err = dec.object(b.Providers, i.Resource.Type, o.stored)
-			}
-		})
-	}
-	wg.Wait()
-	return objects
-}
-
 // Resources plans the instances of one wave, one call a provider configuration.
 func (b *builder) Resources(ctx context.Context, instances []config.Instance) []config.Result {
 	results := make([]config.Result, len(instances))
@@ -380,34 +280,20 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 			}
 			continue
 		}
-		for n, result := range client.Plan(ctx, reqs) {
-			i := batch[n]
+		planned := client.Plan(ctx, reqs)
+		for n := range planned {
+			i, result := batch[n], &planned[n]
 			in := instances[i]
 			if result.Err != nil {
 				results[i] = failed(in, result.Err)
 				continue
 			}
-			b.withhold(reqs[n], &result)
+			b.withhold(reqs[n], result)
 			results[i].Object = result.Planned
 			results[i].Diags = b.protect(in, b.propose(reqs[n], objects[i], p, result, in.DependsOn, false), triggered[n])
 		}
 	}
 	return results
-}
-
-// refreshWave waits for the objects of the types that the instances of a wave have.
-func (b *builder) refreshWave(instances []config.Instance) {
-	if len(b.reading) == 0 {
-		return
-	}
-	provider, typ := "", ""
-	for i := range instances {
-		a := instances[i].Addr
-		if object := b.State.Snapshot.Resources[a]; object != nil && (object.Provider != provider || a.Resource.Type != typ) {
-			provider, typ = object.Provider, a.Resource.Type
-			b.refreshed(objectsOf{addr.ParseProvider(provider), typ})
-		}
-	}
 }
 
 // request gathers what is known of an instance; desired is null when the object is to go.
@@ -422,7 +308,7 @@ func (b *builder) request(i addr.Instance, o *object, desired schema.Object) pro
 	return req
 }
 
-func (b *builder) propose(req providers.PlanRequest, o *object, p addr.Provider, result providers.PlanResult, dependsOn []addr.Instance, removed bool) *proposal {
+func (b *builder) propose(req providers.PlanRequest, o *object, p addr.Provider, result *providers.PlanResult, dependsOn []addr.Instance, removed bool) *proposal {
 	before := req.Current
 	if before.IsNull() {
 		before = req.Prior
@@ -430,17 +316,18 @@ func (b *builder) propose(req providers.PlanRequest, o *object, p addr.Provider,
 	if !result.Found.IsZero() {
 		before = result.Found
 	}
-	if o != nil {
-		result.Notices = append(slices.Clone(o.Notices), result.Notices...)
+	if o != nil && len(o.Notices) > 0 {
+		result.Notices = slices.Concat(o.Notices, result.Notices)
 	}
 	return b.add(&proposal{PlanResult: result, addr: req.Addr, object: o, provider: p, before: before, dependsOn: dependsOn, removed: removed})
 }
 
 func (b *builder) add(c *proposal) *proposal {
-	if c.object != nil {
-		c.object.planned = true
+	if c.object == nil {
+		c.object = &object{}
+		b.objects[c.addr] = c.object
 	}
-	b.proposals[c.addr] = c
+	c.object.proposal = c
 	b.order = append(b.order, c)
 	return c
 }
@@ -460,7 +347,7 @@ func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (
 	b.allRefreshed()
 	var gone []addr.Instance
 	for i := range b.State.Snapshot.Resources {
-		if o := b.objects[i]; o != nil && o.planned { // it is in the configuration
+		if b.proposed(i) != nil { // it is in the configuration
 			continue
 		}
 		if !failed[i.Resource] && !matches(lost, i) && (len(b.Targets) == 0 || b.Mode != Normal || matches(b.Targets, i)) {
@@ -545,14 +432,15 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 	if len(reqs) == 0 {
 		return diags
 	}
-	for n, result := range client.Plan(ctx, reqs) {
-		i := reqs[n].Addr
+	planned := client.Plan(ctx, reqs)
+	for n := range planned {
+		i, result := reqs[n].Addr, &planned[n]
 		if result.Err != nil {
 			diags = diags.Append(caused(errorf("Planning failed", "%s: %s.", i, textOf(result.Err)), result.Err))
 			continue
 		}
-		removed(reqs[n].Removal, &result)
-		b.explainGone(i, &result)
+		removed(reqs[n].Removal, result)
+		b.explainGone(i, result)
 		b.propose(reqs[n], b.objects[i], p, result, b.objects[i].stored.Dependencies, true)
 	}
 	return diags
@@ -568,7 +456,7 @@ func lacking(p addr.Provider) string {
 
 // proposeRefresh makes the state say what is.
 func (b *builder) proposeRefresh(i addr.Instance, o *object, p addr.Provider) {
-	result := providers.PlanResult{Kind: providers.NoOp, Planned: o.Current, Notices: o.Notices}
+	result := &providers.PlanResult{Kind: providers.NoOp, Planned: o.Current, Notices: o.Notices}
 	switch {
 	case o.Current.IsNull():
 		result.Kind = providers.Forget
@@ -687,7 +575,7 @@ func (b *builder) watched(ctx context.Context) (aside []Notice) {
 				for _, n := range notices {
 					aside = append(aside, Notice{Provider: p.String(), Notice: n})
 				}
-			} else if c := b.proposals[i]; c != nil {
+			} else if c := b.proposed(i); c != nil {
 				c.Notices = append(c.Notices, notices...)
 			}
 		}

@@ -67,7 +67,7 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 		}
 		if v := verify[i]; v != nil {
 			v.Addr, v.Provider = in.Addr, in.Provider.String()
-			place := &proposal{addr: in.Addr, provider: in.Provider}
+			place := &proposal{PlanResult: &providers.PlanResult{}, addr: in.Addr, provider: in.Provider}
 			b.verify[in.Addr] = &secondLook{*v, place}
 			b.order = append(b.order, place)
 		}
@@ -77,13 +77,13 @@ func (b *builder) Data(ctx context.Context, instances []config.Instance) []confi
 
 // isPending reports whether the plan so far has actions for an object.
 func (b *builder) isPending(i addr.Instance) bool {
-	c := b.proposals[i]
+	c := b.proposed(i)
 	return c != nil && len(c.Actions) > 0
 }
 
 // isMade reports whether the plan so far makes an object.
 func (b *builder) isMade(i addr.Instance) bool {
-	c := b.proposals[i]
+	c := b.proposed(i)
 	return c != nil && (c.Kind == providers.Create || c.Kind == providers.Replace)
 }
 

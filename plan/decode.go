@@ -57,30 +57,51 @@ func DecodeValue(raw []byte, t cty.Type) (cty.Value, error) {
 	return v, cty.Walk(v, func(_ cty.Path, part cty.Value) (bool, error) { return true, config.Finite(part) })
 }
 
-// texts shares equal strings: names of attributes, and values that objects have in common.
-type texts map[string]string
+// A text is a string as it stands and as a value.
+type text struct {
+	string
+	value cty.Value
+}
 
-const maxTexts = 1024
+// texts shares equal strings: those that objects have in common, such as names of attributes, and those that come again within
+// an object, such as a hash.
+type texts struct {
+	common map[string]text
+	recent [32][2]text // the last ones, by length
+}
 
-func (known texts) share(b []byte) string {
-	if s, ok := known[string(b)]; ok {
-		return s
+const maxCommon = 1024
+
+func (t *texts) share(b []byte) text {
+	if known, ok := t.common[string(b)]; ok {
+		return known
+	}
+	recent := &t.recent[len(b)%len(t.recent)]
+	for _, known := range recent {
+		if known.value != cty.NilVal && known.string == string(b) {
+			return known
+		}
 	}
 	s := string(b)
-	if len(known) < maxTexts {
-		known[s] = s
+	made := text{s, cty.StringVal(s)}
+	if len(t.common) < maxCommon {
+		t.common[s] = made
 	}
-	return s
+	recent[0], recent[1] = made, recent[0]
+	return made
 }
 
 // A decoder reads one state object after the other.
 type decoder struct {
 	jsontext.Decoder
-	known texts
-	spare []map[string]cty.Value // maps to fill again: cty copies what it is given
+	texts   texts
+	numbers map[int64]cty.Value    // small ones
+	spare   []map[string]cty.Value // maps to fill again: cty copies what it is given
 }
 
-func newDecoder() *decoder { return &decoder{known: texts{}} }
+func newDecoder() *decoder {
+	return &decoder{texts: texts{common: map[string]text{}}, numbers: map[int64]cty.Value{}}
+}
 
 func (dec *decoder) spareMap() map[string]cty.Value {
 	last := len(dec.spare) - 1
@@ -98,19 +119,19 @@ func (dec *decoder) reuse(m map[string]cty.Value) {
 }
 
 // text reads a string.
-func (dec *decoder) text() (string, error) {
+func (dec *decoder) text() (text, error) {
 	if k := dec.PeekKind(); k != '"' && k != 0 {
-		return "", mismatch("string", k)
+		return text{}, mismatch("string", k)
 	}
 	raw, err := dec.ReadValue()
 	if err != nil {
-		return "", err
+		return text{}, err
 	}
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return dec.known.share(raw[1 : len(raw)-1]), nil
+		return dec.texts.share(raw[1 : len(raw)-1]), nil
 	}
 	plain, err := jsontext.AppendUnquote(nil, raw)
-	return string(plain), err
+	return dec.texts.share(plain), err
 }
 
 func (dec *decoder) value(t cty.Type) (cty.Value, error) {
@@ -121,10 +142,7 @@ func (dec *decoder) value(t cty.Type) (cty.Value, error) {
 	switch {
 	case t == cty.String:
 		text, err := dec.text()
-		if err != nil {
-			return cty.NilVal, err
-		}
-		return cty.StringVal(text), nil
+		return text.value, err
 	case t == cty.Number:
 		return dec.number()
 	case t == cty.Bool:
@@ -176,7 +194,14 @@ func (dec *decoder) number() (cty.Value, error) {
 	for _, digit := range raw {
 		n = 10*n + int64(digit-'0')
 	}
-	return cty.NumberIntVal(n), nil
+	v, ok := dec.numbers[n]
+	if !ok {
+		v = cty.NumberIntVal(n)
+		if n < maxCommon {
+			dec.numbers[n] = v
+		}
+	}
+	return v, nil
 }
 
 // members reads a JSON object; read is called to read the value of each member.
@@ -187,7 +212,7 @@ func (dec *decoder) members(read func(name string) error) error {
 	for dec.PeekKind() == '"' {
 		name, err := dec.text()
 		if err == nil {
-			err = read(name)
+			err = read(name.string)
 		}
 		if err != nil {
 			return err

@@ -19,7 +19,7 @@ func (c *Change) Gone() bool {
 // drifted is the Prior of a change: the object as the state has it, where that is worth telling; else none.
 func (b *builder) drifted(c *proposal) schema.Object {
 	o := c.object
-	if o == nil || c.Kind == providers.NoOp || o.Current.IsZero() {
+	if c.Kind == providers.NoOp || o.Current.IsZero() {
 		return schema.Object{}
 	}
 	if o.Current.IsNull() {

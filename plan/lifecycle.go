@@ -38,7 +38,7 @@ func (o *object) tainted() bool { return o != nil && o.stored != nil && o.stored
 
 // triggers reports whether what replace_triggered_by names changes. What begins to exist is no change.
 func (b *builder) triggers(t config.Trigger) bool {
-	c := b.proposals[t.Addr]
+	c := b.proposed(t.Addr)
 	switch {
 	case c == nil || c.before.IsNull() || c.Planned.IsNull():
 		return false
@@ -78,7 +78,7 @@ func (b *builder) protect(in config.Instance, c *proposal, triggered string) hcl
 		return hcl.Diagnostics{in.Diagnostic(hcl.DiagError, "", protectedSummary, fmt.Sprintf(
 			"%s must be replaced%s, but its lifecycle block has prevent_destroy. Undo the change that needs it, or set prevent_destroy = false.",
 			in.Addr, becauseText(c.Because)))}
-	case c.Kind == providers.NoOp && c.object != nil && c.object.stored != nil && c.object.stored.Protected != c.protected:
+	case c.Kind == providers.NoOp && c.object.stored != nil && c.object.stored.Protected != c.protected:
 		c.Kind, c.Because = providers.Update, append(c.Because, fmt.Sprintf("prevent_destroy is now %t", c.protected))
 	}
 	return nil

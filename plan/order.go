@@ -110,7 +110,7 @@ func (b *builder) verifyWhereUsed() {
 		switch {
 		case used[i]:
 			v.place.Actions = []providers.Action{v.Action}
-			b.proposals[i] = v.place
+			b.objects[i] = &object{proposal: v.place}
 		case acting:
 			for _, e := range v.Expect {
 				b.plan.Expect = append(b.plan.Expect, Expectation{Provider: v.Provider, Precondition: e})
@@ -179,7 +179,7 @@ func (o *ordering) needs(c *proposal) []addr.Instance {
 
 // reaches tells whether placing one instance needs another to be placed before, late actions aside.
 func (o *ordering) reaches(from, to addr.Instance, seen map[addr.Instance]bool) bool {
-	c := o.proposals[from]
+	c := o.proposed(from)
 	if from == to || c == nil || seen[from] {
 		return from == to
 	}
@@ -200,7 +200,7 @@ func (o *ordering) place(c *proposal) {
 	if o.leavers != nil {
 		o.placed[i] = true
 		for _, n := range o.needs(c) {
-			if before := o.proposals[n]; before != nil {
+			if before := o.proposed(n); before != nil {
 				o.place(before)
 			}
 		}

@@ -36,7 +36,7 @@ func (b *builder) require() (diags hcl.Diagnostics) {
 		reached[c] = visiting
 		if !c.removed { // what goes is sorted the other way round
 			for _, i := range slices.Concat(c.dependsOn, c.requires) {
-				before := b.proposals[i]
+				before := b.proposed(i)
 				switch {
 				case before == nil:
 				case reached[before] == 0 && !before.removed:

@@ -39,6 +39,7 @@ type planOptions struct {
 	skipTrial     bool
 	jsonInto      string
 	imports       map[addr.Instance]string // see plan.Options
+	planOnly      bool                     // see plan.Options
 }
 
 // addInputs adds the flags of every command that makes a plan.
@@ -211,7 +212,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	b.plan, b.session, more = plan.Build(ctx, plan.Options{
 		Tool: version, Config: b.config, Inputs: b.inputs, Workspace: workspace, State: b.state, Providers: registry,
 		Prompt: a.prompt(o.noInput), Mode: o.mode(), SkipRefresh: o.noRefresh, Targets: targets, Exclude: exclude, Replace: replace, Acknowledge: o.ack,
-		Locked: locked, Parallelism: o.parallelism, Imports: o.imports,
+		Locked: locked, Parallelism: o.parallelism, Imports: o.imports, PlanOnly: o.planOnly,
 	})
 	b.diags = slices.Concat(b.diags, diags, more)
 	if ctx.Err() != nil {

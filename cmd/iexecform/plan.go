@@ -72,6 +72,7 @@ func (a *app) plan(cmd *cobra.Command, o planCommandOptions, v applyView) error 
 			return err
 		}
 	}
+	o.planOnly = true
 	b, err := a.build(ctx, o.planOptions, "plan")
 	if err != nil {
 		return err
