@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -101,6 +102,32 @@ func TestCorruption(t *testing.T) {
 	for _, k := range kinds {
 		if counts[k.name][fileRefused] == 0 || counts[k.name][fileAsWas]+counts[k.name][fileRepaired] == 0 {
 			t.Errorf("%s: not all outcomes came up: the test shows little", k.name)
+		}
+	}
+}
+
+// TestNamesInAnotherCase changes the case of each letter of the names in states, journals and plan files: "plaN" is not
+// "plan", though some JSON packages take it for that.
+func TestNamesInAnotherCase(t *testing.T) {
+	letters := regexp.MustCompile(`[A-Za-z]`)
+	names := regexp.MustCompile(`"[A-Za-z_]+" ?:`)
+	for _, k := range damagedFiles(t, newGround(t)) {
+		tried := 0
+		for _, was := range k.examples {
+			for _, name := range names.FindAllIndex(was, -1) {
+				for _, letter := range letters.FindAllIndex(was[name[0]:name[1]], -1) {
+					is := bytes.Clone(was)
+					is[name[0]+letter[0]] ^= 'a' ^ 'A'
+					outcome, err := readSafely(k, was, is)
+					if outcome != fileRepaired && (outcome != fileRefused || !helpful(err)) {
+						t.Errorf("%s with %s: %s: %v", k.name, is[name[0]:name[1]], outcome, err)
+					}
+					tried++
+				}
+			}
+		}
+		if tried == 0 {
+			t.Errorf("%s: no names", k.name)
 		}
 	}
 }
