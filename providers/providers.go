@@ -313,6 +313,9 @@ type Journal interface {
 	Note(ctx context.Context, key string, data json.RawMessage) error
 	// Patch merges (RFC 7386) into the attributes of the object that the action is about, and returns when that is on disk.
 	Patch(ctx context.Context, patch json.RawMessage) error
+	// Origin remembers how the action made the object that it is about, in stable names and texts: the transaction, say. It is on
+	// disk when the object is as planned.
+	Origin(origin map[string]string)
 }
 
 // Progress is something worth telling while an action is under way.

@@ -60,7 +60,7 @@ func digestOf(text ...[]byte) string {
 
 func digestLine(digest string) []byte { return []byte("\n  \"digest\": \"" + digest + "\",") }
 
-// Decode reads what Encode wrote. The attributes of the result lie in b, which must not be changed afterwards, and have its
+// Decode reads what Encode wrote. The attributes and origins of the result lie in b, which must not be changed afterwards, and have its
 // white space. Errors are a *NewerError, a *DamagedError or an *EditedError; with the last, and only with it, comes what
 // was read.
 func Decode(b []byte) (*Snapshot, error) {
@@ -109,7 +109,7 @@ func checkDigest(b []byte, s *Snapshot, digest string) error {
 	return nil
 }
 
-// objectReader reads the objects of an encoded snapshot, which are most of it, without copying their attributes.
+// objectReader reads the objects of an encoded snapshot, which are most of it, without copying what is in them.
 type objectReader struct {
 	encoded []byte
 	known   map[string]string // names of providers
@@ -163,16 +163,17 @@ func (r *objectReader) object(d *jsontext.Decoder) (*Object, error) {
 		case "schema_version":
 			err = jsonv2.UnmarshalDecode(d, &o.SchemaVersion)
 		case "attributes":
-			var value jsontext.Value
-			value, err = d.ReadValue()
-			end := int(d.InputOffset())
-			o.Attributes = r.encoded[end-len(value) : end : end]
+			o.Attributes, err = r.raw(d)
 		case "dependencies":
 			o.Dependencies, err = r.addresses(d)
 		case "prevent_destroy":
 			err = jsonv2.UnmarshalDecode(d, &o.Protected)
 		case "tainted":
 			err = jsonv2.UnmarshalDecode(d, &o.Tainted)
+		case "origin":
+			if o.Origin, err = r.raw(d); err == nil && !isObject(o.Origin) {
+				err = errors.New("the origin is not a JSON object")
+			}
 		default:
 			err = fmt.Errorf("unknown member %q", name)
 		}
@@ -182,6 +183,13 @@ func (r *objectReader) object(d *jsontext.Decoder) (*Object, error) {
 	}
 	_, err := d.ReadToken()
 	return o, err
+}
+
+// raw reads a value, which stays where it is.
+func (r *objectReader) raw(d *jsontext.Decoder) (json.RawMessage, error) {
+	value, err := d.ReadValue()
+	end := int(d.InputOffset())
+	return r.encoded[end-len(value) : end : end], err
 }
 
 func (r *objectReader) addresses(d *jsontext.Decoder) (list []addr.Instance, err error) {

@@ -152,6 +152,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"bad address":       {`{"version":1,"resources":{"x":{"attributes":{}}}}`, "resource address"},
 		"null object":       {`{"version":1,"resources":{"a_b.c":null}}`, "attributes of a_b.c"},
 		"no attributes":     {`{"version":1,"resources":{"a_b.c":{"provider":"a"}}}`, "attributes of a_b.c"},
+		"list origin":       {`{"version":1,"resources":{"a_b.c":{"attributes":{},"origin":[]}}}`, "origin is not a JSON object"},
 		"list attributes":   {`{"version":1,"resources":{"a_b.c":{"attributes":[]}}}`, "attributes of a_b.c"},
 	} {
 		t.Run(name, func(t *testing.T) {

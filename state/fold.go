@@ -143,6 +143,14 @@ func (f *folding) merge(a *addr.Instance, patch *Object) error {
 	if !isObject(after.Attributes) {
 		return fmt.Errorf("%s: the patch is not a JSON object", a)
 	}
+	switch {
+	case isNull(after.Origin):
+		after.Origin = nil
+	case after.Origin == nil && known:
+		after.Origin = before.Origin
+	case after.Origin != nil && !isObject(after.Origin):
+		return fmt.Errorf("%s: the origin is not a JSON object", a)
+	}
 	var err error
 	if after.Attributes, err = MergePatch(attributes, after.Attributes); err != nil {
 		return fmt.Errorf("%s: %w", a, err)
@@ -156,7 +164,7 @@ func (f *folding) merge(a *addr.Instance, patch *Object) error {
 
 func (o *Object) equal(p *Object) bool {
 	return o.Provider == p.Provider && o.SchemaVersion == p.SchemaVersion && o.Protected == p.Protected && o.Tainted == p.Tainted &&
-		sameJSON(o.Attributes, p.Attributes) && slices.Equal(o.Dependencies, p.Dependencies)
+		sameJSON(o.Attributes, p.Attributes) && sameRaw(o.Origin, p.Origin) && slices.Equal(o.Dependencies, p.Dependencies)
 }
 
 // note keeps the last data of each key at the place of its first.

@@ -129,6 +129,28 @@ func TestFoldForgetsAndReopens(t *testing.T) {
 	}
 }
 
+// The origin of an object stays until it is replaced or removed, and is in the text of a snapshot.
+func TestFoldOrigin(t *testing.T) {
+	app := instance(t, "iexec_app.a")
+	s := sample(t)
+	for _, c := range []struct{ record, want string }{
+		{``, ``}, {`null`, ``}, {`{"block":"1"}`, `{"block":"1"}`}, {``, `{"block":"1"}`}, {`{"transaction":"0x1"}`, `{"transaction":"0x1"}`}, {`null`, ``},
+	} {
+		object := *s.Resources[app]
+		object.Attributes, object.Origin = nil, raw(c.record)
+		loaded, err := state.Fold(s, []state.Record{{Type: state.Done, Addr: &app, Object: &object}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err = state.Decode(encode(t, loaded.Snapshot)); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(strings.Fields(string(s.Resources[app].Origin)), ""); got != c.want {
+			t.Errorf("after a record with %q: %q, want %q", c.record, got, c.want)
+		}
+	}
+}
+
 func TestFoldUnchanged(t *testing.T) {
 	s := sample(t)
 	app := instance(t, "iexec_app.a")
@@ -150,6 +172,7 @@ func TestFoldRefuses(t *testing.T) {
 		"no address":    {Type: state.Forget},
 		"JSON object":   {Type: state.Done, Addr: &app, Object: &state.Object{Attributes: raw(`[1]`)}},
 		"no object":     {Type: state.Patch, Addr: &app},
+		"the origin":    {Type: state.Done, Addr: &app, Object: &state.Object{Origin: raw(`"x"`)}},
 		"merge patch":   {Type: state.Done, Addr: &app, Object: &state.Object{Attributes: raw(`{"a"`)}},
 	} {
 		_, err := state.Fold(&state.Snapshot{}, []state.Record{{Type: state.Begin}, r})

@@ -46,6 +46,9 @@ type Object struct {
 	Protected bool `json:"prevent_destroy,omitzero"`
 	// Tainted means that the next plan replaces the object.
 	Tainted bool `json:"tainted,omitzero"`
+	// Origin is how the object was made, as its provider tells: a JSON object of texts, such as its transaction and block. Absent
+	// where nobody knows, as of what was adopted. In a record, null removes it, and without it, it stays.
+	Origin json.RawMessage `json:"origin,omitzero"`
 }
 
 // Record is one line of the journal.

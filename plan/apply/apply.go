@@ -234,7 +234,8 @@ type run struct {
 	stop    <-chan struct{} // closed by an interrupt
 	observe sync.Mutex
 	now     map[addr.Instance]json.RawMessage // attributes of objects that actions have recorded something of
-	mu      sync.Mutex                        // guards left, now and result
+	origins map[addr.Instance]json.RawMessage // of objects that actions have made
+	mu      sync.Mutex                        // guards left, now, origins and result
 
 	conditions map[addr.Instance]*conditions
 	checking   sync.Mutex // guards conditions and result.Checks
@@ -243,7 +244,7 @@ type run struct {
 func newRun(o Options) *run {
 	r := &run{
 		Options: o, journal: newJournal(o.Store, o.State.Pending),
-		changes: map[addr.Instance]*plan.Change{}, left: map[addr.Instance]int{}, now: map[addr.Instance]json.RawMessage{}, result: &Result{Checks: slices.Clone(o.Plan.Checks)},
+		changes: map[addr.Instance]*plan.Change{}, left: map[addr.Instance]int{}, now: map[addr.Instance]json.RawMessage{}, origins: map[addr.Instance]json.RawMessage{}, result: &Result{Checks: slices.Clone(o.Plan.Checks)},
 		moved: o.State.Snapshot, conditions: undecided(o.Plan),
 	}
 	if moved, err := state.MoveObjects(o.State.Snapshot, o.Plan.Moves); err == nil { // begin tells if not
@@ -478,182 +479,6 @@ func (r *run) results(ctx context.Context, reqs []providers.DoRequest) []provide
 		results[n].Patch, results[n].Err = client.Do(ctx, req)
 	}
 	return results
-}
-
-// done records that an action is done. The last of an object's actions brings the object to what was planned.
-func (r *run) done(ctx context.Context, a *providers.Action, patch json.RawMessage) error {
-	r.mu.Lock()
-	r.left[a.Addr]--
-	last := r.left[a.Addr] == 0
-	r.mu.Unlock()
-	change := r.changes[a.Addr]
-	if change == nil { // a data source
-		return r.journal.append(ctx, state.Record{Type: state.Done, Action: a.ID, Addr: &a.Addr})
-	}
-	var patches []json.RawMessage
-	if patch != nil {
-		patches = append(patches, patch)
-		if err := r.remember(a.Addr, patch); err != nil {
-			return fmt.Errorf("record %s: %w", a.Addr, err)
-		}
-	}
-	switch {
-	case last && !change.After.IsNull():
-		planned, err := r.plannedPatch(change)
-		if err != nil {
-			return fmt.Errorf("record %s: %w", a.Addr, err)
-		}
-		patches = append(patches, planned)
-	case a.Kind == providers.ActionAdopt || a.Kind == providers.ActionImport:
-		found, err := plan.EncodeObject(change.Before)
-		if err != nil {
-			return fmt.Errorf("record %s: %w", a.Addr, err)
-		}
-		if err := r.remember(a.Addr, found); err != nil {
-			return fmt.Errorf("record %s: %w", a.Addr, err)
-		}
-		patches = append(patches, found)
-	}
-	if len(patches) == 0 {
-		patches = append(patches, json.RawMessage("{}"))
-	}
-	records := make([]state.Record, len(patches))
-	for i, p := range patches {
-		records[i] = state.Record{Type: state.Done, Action: a.ID, Addr: &a.Addr, Object: r.object(a, p)}
-	}
-	return r.journal.append(ctx, records...)
-}
-
-// object is a patch to the object that an action is about.
-func (r *run) object(a *providers.Action, patch json.RawMessage) *state.Object {
-	object := &state.Object{
-		Provider: a.Provider, SchemaVersion: r.Providers.ResourceTable(a.Addr.Resource.Type).Version, Attributes: patch,
-	}
-	if change := r.changes[a.Addr]; change != nil {
-		object.Dependencies, object.Protected = change.DependsOn, change.Protected
-		object.Tainted = change.Tainted || r.stillTainted(change)
-	}
-	return object
-}
-
-// stillTainted reports whether the object was tainted and has actions that aren't done.
-func (r *run) stillTainted(c *plan.Change) bool {
-	from := c.Addr
-	if c.MovedFrom != (addr.Instance{}) {
-		from = c.MovedFrom
-	}
-	before := r.State.Snapshot.Resources[from]
-	if before == nil || !before.Tainted {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.left[c.Addr] > 0
-}
-
-// resumeJournal is the journal while an interrupted run is taken up: no object is being worked on.
-type resumeJournal struct {
-	journal  *journal
-	provider string
-}
-
-// Note implements providers.Journal.
-func (j resumeJournal) Note(ctx context.Context, key string, data json.RawMessage) error {
-	return j.journal.note(ctx, state.Note{Owner: j.provider, Key: key, Data: data})
-}
-
-// Patch implements providers.Journal.
-func (resumeJournal) Patch(context.Context, json.RawMessage) error {
-	return errors.New("no action is under way")
-}
-
-// actionJournal is the journal as one action's provider sees it.
-type actionJournal struct {
-	journal *journal
-	run     *run
-	action  *providers.Action
-}
-
-// Note implements providers.Journal.
-func (j actionJournal) Note(ctx context.Context, key string, data json.RawMessage) error {
-	return j.journal.note(ctx, state.Note{Owner: j.action.Provider, Key: key, Data: data})
-}
-
-// Patch implements providers.Journal.
-func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
-	if err := j.run.remember(j.action.Addr, patch); err != nil {
-		return err
-	}
-	return j.journal.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
-}
-
-// remember follows what the records make of an object.
-func (r *run) remember(i addr.Instance, patch json.RawMessage) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now, err := state.MergePatch(r.known(i), patch)
-	if err == nil {
-		r.now[i] = now
-	}
-	return err
-}
-
-// known is the attributes of an object as the records up to here make them. r.mu is held.
-func (r *run) known(i addr.Instance) json.RawMessage {
-	if now := r.now[i]; now != nil {
-		return now
-	}
-	from := i
-	if c := r.changes[i]; c != nil && c.MovedFrom != (addr.Instance{}) {
-		from = c.MovedFrom
-	}
-	if object := r.State.Snapshot.Resources[from]; object != nil {
-		return object.Attributes
-	}
-	return json.RawMessage("{}")
-}
-
-// plannedPatch brings the object, from what the records made of it, to what was planned; what is unknown in the plan stays
-// as the actions recorded it.
-func (r *run) plannedPatch(c *plan.Change) (json.RawMessage, error) {
-	encoded, err := plan.EncodeObject(c.After)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	known := r.known(c.Addr)
-	delete(r.now, c.Addr)
-	r.mu.Unlock()
-	patch, err := state.CreatePatch(known, encoded)
-	if err != nil || c.After.IsWhollyKnown() {
-		return patch, err
-	}
-	return withoutUnknown(patch, c.After.Cty())
-}
-
-// withoutUnknown leaves out of a patch what is unknown in the planned value. A list or set is known or unknown as a whole.
-func withoutUnknown(patch json.RawMessage, planned cty.Value) (json.RawMessage, error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(patch, &members); err != nil {
-		return nil, err
-	}
-	for name, value := range planned.AsValueMap() {
-		part, ok := members[name]
-		if !ok || value.IsWhollyKnown() {
-			continue
-		}
-		t := value.Type()
-		if !value.IsKnown() || !t.IsObjectType() && !t.IsMapType() {
-			delete(members, name)
-			continue
-		}
-		part, err := withoutUnknown(part, value)
-		if err != nil {
-			return nil, err
-		}
-		members[name] = part
-	}
-	return json.Marshal(members)
 }
 
 // finish folds what was done into the state and writes it, if it changed.

@@ -233,6 +233,8 @@ func (n *notes) Note(_ context.Context, key string, data json.RawMessage) error 
 
 func (*notes) Patch(context.Context, json.RawMessage) error { return nil }
 
+func (*notes) Origin(map[string]string) {}
+
 // do does the plan's only action, as apply does.
 func (w *world) do(made *providertest.Made, j providers.Journal) error {
 	w.t.Helper()

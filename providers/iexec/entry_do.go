@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
@@ -45,32 +46,38 @@ func doDeploy(ctx context.Context, c *client, req providers.DoRequest) (json.Raw
 		}
 		return true, nil
 	}
-	return nil, c.ensure(ctx, req, there, chain.TxRequest{To: p.Registry, Data: p.Data, Purpose: fmt.Sprintf("deploy %s, %s %s", req.Action.Addr, p.Kind, p.Address)})
+	made, err := c.ensure(ctx, req, there, chain.TxRequest{To: p.Registry, Data: p.Data, Purpose: fmt.Sprintf("deploy %s, %s %s", req.Action.Addr, p.Kind, p.Address)})
+	if made != nil {
+		req.Journal.Origin(map[string]string{"transaction": made.TxHash.Hex(), "block": made.BlockNumber.String()})
+	}
+	return nil, err
 }
 
-// ensure looks, sends the transaction if it isn't so, and looks again. SIDE EFFECTS: at most one transaction.
-func (c *client) ensure(ctx context.Context, req providers.DoRequest, there func() (bool, error), tx chain.TxRequest) error {
+// ensure looks, sends the transaction if it isn't so, and looks again. It returns the receipt, nil when the transaction of
+// somebody else, or an earlier one, made it so. SIDE EFFECTS: at most one transaction.
+func (c *client) ensure(ctx context.Context, req providers.DoRequest, there func() (bool, error), tx chain.TxRequest) (*types.Receipt, error) {
 	tx.Done = func(context.Context) (bool, error) { return there() }
 	if done, err := there(); done || err != nil {
-		return err
+		return nil, err
 	}
 	if c.sender == nil {
-		return c.walletErr
+		return nil, c.walletErr
 	}
-	if _, err := c.sender.Send(ctx, tx, req.Journal, req.Progress); err != nil {
+	receipt, err := c.sender.Send(ctx, tx, req.Journal, req.Progress)
+	if err != nil {
 		// Somebody may have done the very same in the meantime: then it is as wanted.
 		done, lookErr := there()
 		if !done || lookErr != nil {
-			return err
+			return nil, err
 		}
 		var failed *chain.FailedError
 		if errors.As(err, &failed) {
 			req.Progress(providers.Progress{Type: "gas_lost", Message: fmt.Sprintf("Warning: tx %s failed, as somebody else did the same just before: %s ETH of gas are lost, but what was wanted is done",
 				failed.Receipt.TxHash, failed.Lost()), Fields: map[string]string{"hash": failed.Receipt.TxHash.Hex(), "lost_eth": failed.Lost()}})
 		}
-		return nil
+		return nil, nil
 	}
-	return shows(ctx, req, there)
+	return receipt, shows(ctx, req, there)
 }
 
 // shows waits until what a transaction did is to be seen: another node behind the endpoint may be some blocks behind.
@@ -120,7 +127,8 @@ func doTransfer(ctx context.Context, c *client, req providers.DoRequest) (json.R
 		}
 		return false, nil
 	}
-	return nil, c.ensure(ctx, req, there, chain.TxRequest{To: registry, Data: poco.PackTransfer(p.From, p.To, p.Address), Purpose: "transfer " + req.Action.Addr.String()})
+	_, err = c.ensure(ctx, req, there, chain.TxRequest{To: registry, Data: poco.PackTransfer(p.From, p.To, p.Address), Purpose: "transfer " + req.Action.Addr.String()})
+	return nil, err
 }
 
 type policyPayload struct {
@@ -152,7 +160,8 @@ func doChangePolicy(ctx context.Context, c *client, req providers.DoRequest) (js
 		}
 		return true, nil
 	}
-	return nil, c.ensure(ctx, req, there, chain.TxRequest{To: p.Address, Data: p.Data, Purpose: "change policy of " + req.Action.Addr.String()})
+	_, err = c.ensure(ctx, req, there, chain.TxRequest{To: p.Address, Data: p.Data, Purpose: "change policy of " + req.Action.Addr.String()})
+	return nil, err
 }
 
 // doResolve looks whether the image's tag still has the digest that was planned with.

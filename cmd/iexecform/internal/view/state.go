@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -91,7 +93,8 @@ func (h *Human) Objects(objects []Object) error {
 
 func (h *Human) object(b *bytes.Buffer, o Object) {
 	r := o.Addr.Resource
-	fmt.Fprintf(b, "%s\nresource %q %q {\n", h.Colour.bold("# "+o.Addr.String()+":"), r.Type, r.Name)
+	b.WriteString(h.Colour.bold("# "+o.Addr.String()+":") + originLine(o.Origin) + "\n")
+	fmt.Fprintf(b, "resource %q %q {\n", r.Type, r.Name)
 	table := tableOf(h.Tables, r)
 	attrs := withinBlocks(table, plan.Diff(o.Value.Null(), o.Value))
 	width := nameWidth(attrs)
@@ -99,6 +102,19 @@ func (h *Human) object(b *bytes.Buffer, o Object) {
 		fmt.Fprintf(b, "    %-*s = %s\n", width, d.Name, attrText(attrOf(table, d.Name), d.After, "    "))
 	}
 	b.WriteString("}\n")
+}
+
+// originLine says how an object was made, where that is known.
+func originLine(origin json.RawMessage) string {
+	var facts map[string]string
+	if json.Unmarshal(origin, &facts) != nil || len(facts) == 0 {
+		return ""
+	}
+	var made []string
+	for _, name := range slices.Sorted(maps.Keys(facts)) {
+		made = append(made, strings.Trim(fmt.Sprintf("%q", name+" "+facts[name]), `"`)) // on one line
+	}
+	return "\n# made in " + strings.Join(made, ", ")
 }
 
 // State prints a whole state.
@@ -131,6 +147,7 @@ type jsonResource struct {
 	Values        json.RawMessage `json:"values"`
 	Sensitive     any             `json:"sensitive_values"` // the mask of the values
 	DependsOn     []addr.Instance `json:"depends_on,omitempty"`
+	Origin        json.RawMessage `json:"origin,omitempty"`
 
 	module addr.Module
 }
@@ -145,7 +162,7 @@ func (j *JSON) object(o Object) (jsonResource, error) {
 	return jsonResource{
 		Address: o.Addr.String(), Mode: "managed", Type: r.Type, Name: r.Name, Index: index(o.Addr.Key),
 		Provider: o.Provider, SchemaVersion: o.SchemaVersion, Values: values,
-		Sensitive: mask, DependsOn: o.Dependencies, module: r.Module,
+		Sensitive: mask, DependsOn: o.Dependencies, Origin: o.Origin, module: r.Module,
 	}, nil
 }
 
