@@ -299,11 +299,9 @@ func (b *builder) Resources(ctx context.Context, instances []config.Instance) []
 // request gathers what is known of an instance; desired is null when the object is to go.
 func (b *builder) request(i addr.Instance, o *object, desired schema.Object) providers.PlanRequest {
 	null := desired.Null()
-	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i) || o.tainted()}
+	req := providers.PlanRequest{Addr: i, Prior: null, Current: null, Desired: desired, Replace: matches(b.Replace, i) || o.tainted(), Formerly: b.Config.MovedFrom(i)}
 	if o != nil && !o.prior.IsZero() {
 		req.Prior, req.Current = o.prior, o.Current
-	} else {
-		req.Formerly = b.Config.MovedFrom(i)
 	}
 	return req
 }

@@ -192,8 +192,7 @@ type PlanRequest struct {
 	Current schema.Object // as Read returned it; null when it is gone or Prior is null
 	Desired schema.Object // as the configuration has it, computed attributes null; null when the object is to go
 	Replace bool          // a new object is wanted although nothing differs (--replace)
-	// Formerly is the addresses that moved blocks say the object had, for what is derived from an address; only with a null
-	// Prior.
+	// Formerly is the addresses that moved blocks say the object had, for what is derived from an address.
 	Formerly []addr.Instance
 	// Removal says, with a null Desired, how a removed block wants the object to go; RemoveDefault without one.
 	Removal schema.Removal

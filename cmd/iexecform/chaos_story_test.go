@@ -356,6 +356,7 @@ func (s *story) others(verb string, args []string) {
 			kind, _ := kindOf(args[0])
 			if there && s.send(m.registry(kind), poco.PackTransfer(s.account.Address, m.stranger.Address, address)) {
 				m.away[args[0]], done = address, true
+				m.touch(args[0])
 			}
 		}
 	case "back":
@@ -365,6 +366,7 @@ func (s *story) others(verb string, args []string) {
 				s.t.Fatalf("transfer %s back: %v", args[0], err)
 			}
 			delete(m.away, args[0])
+			m.touch(args[0]) // the market shows an order no more that was dead
 			done = true
 		}
 	case "tx":

@@ -47,7 +47,7 @@ const (
 	statusClosing = "closing" // its CLOSE was about to be sent; consumed is what was sold before
 	statusClosed  = "closed"  // closed on chain; consumed is what was sold before
 	statusFilled  = "filled"  // sold out
-	statusGone    = "gone"    // consumed on chain, closed or filled from outside
+	statusGone    = "gone"    // closed on chain from outside; consumed is what was last known to be sold
 )
 
 func (o order) table() *schema.Table {
@@ -374,7 +374,7 @@ func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.
 			return err
 		}
 		if row != nil && row.Status == "canceled" {
-			s.status = statusGone
+			s.consumed, s.status = before, statusGone
 		}
 		return nil
 	}

@@ -34,6 +34,7 @@ type orderPlan struct {
 	known   []*signed // all that is known, those that are over too
 	settled *big.Int  // sold of orders that are no longer kept
 	adopted bool      // known from the market, not from the state
+	strayed bool      // some are known from the market only, although the state knows the resource
 	next    *signed   // to be signed, or nil
 	chosen  *decision
 	extra   *big.Int // offered beyond volume by replenishing
@@ -46,28 +47,27 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 	if err := cmp.Or(c.learnOwnersOfKnown(ctx, o, reqs), c.learnDeployments(ctx)); err != nil {
 		return fail(len(reqs), providers.PlanResult{Err: err})
 	}
-	var todo []*orderPlan
+	var todo, leaving []*orderPlan
 	for i, req := range reqs {
-		p := &orderPlan{order: o, c: c, req: req, result: &results[i], d: object{req.Desired}}
+		p := &orderPlan{order: o, c: c, req: req, result: &results[i], d: object{req.Desired}, known: c.ordersOf(req)}
 		if req.Desired.IsNull() {
-			p.withdrawAll(ctx)
+			leaving = append(leaving, p)
 			continue
 		}
 		if o.complete != nil {
 			p.d = object{p.d.with(o.complete(p.d, wallet))}
 		}
 		p.terms = o.desiredTerms(p.d)
-		p.known = c.ordersOf(req)
 		p.settled, p.extra = object{req.Current}.num0("settled"), object{req.Current}.num0("replenished")
 		todo = append(todo, p)
 	}
-	if err := c.prepareOrders(ctx, o, todo); err != nil {
-		for _, p := range todo {
-			if p.result.Err == nil {
-				p.result.Err = err
-			}
+	all := slices.Concat(todo, leaving)
+	failing(todo, c.prepareOrders(ctx, o, todo))
+	failing(all, c.recogniseOrders(ctx, o, all))
+	for _, p := range leaving {
+		if p.result.Err == nil {
+			p.withdrawAll(ctx)
 		}
-		return results
 	}
 	workers := runtime.GOMAXPROCS(0)
 	parallel(len(todo), workers, func(i int) {
@@ -90,6 +90,13 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 		}
 	})
 	return results
+}
+
+// failing notes an error of what was done for all of a list at once; nil is none.
+func failing(list []*orderPlan, err error) {
+	for _, p := range list {
+		p.result.Err = cmp.Or(p.result.Err, err)
+	}
 }
 
 // ordersOf is the signed orders of an object as they were read, or, without refresh, as the state has them.
@@ -163,6 +170,9 @@ func (p *orderPlan) decide() {
 		}
 	}
 	d.exact = len(old) > 0
+	if need.Sign() < 0 && p.strayed {
+		p.reckon(need)
+	}
 	if need.Sign() < 0 { // less is wanted: close enough, and offer the rest again
 		need = p.shrink(d, need)
 	}
@@ -175,6 +185,22 @@ func (p *orderPlan) decide() {
 		p.next = &signed{body: body, status: statusOpen, consumed: new(big.Int)}
 	}
 	p.chosen = d
+}
+
+// reckon takes orders that were closed as closed by the run that the state knows nothing of, as far as what that run offered
+// instead would be too much otherwise: they count for less than their whole volume, but for no less than was known to be sold.
+func (p *orderPlan) reckon(need *big.Int) {
+	for _, s := range p.known {
+		if s.status != statusGone || need.Sign() >= 0 {
+			continue
+		}
+		back := s.remaining()
+		if excess := new(big.Int).Neg(need); back.Cmp(excess) > 0 {
+			back = excess
+		}
+		need.Add(need, back)
+		p.settled.Sub(p.settled, back)
+	}
 }
 
 // replenish adds to what is to be offered so many times the volume that no fewer than replenish_below remain. A negative need
@@ -323,7 +349,7 @@ func (p *orderPlan) signing() providers.Cost {
 
 // asWanted reports whether there is nothing to do, nor to remember.
 func (p *orderPlan) asWanted(d *decision) bool {
-	return p.next == nil && len(d.withdraw) == 0 && !p.adopted && p.settings(d) &&
+	return p.next == nil && len(d.withdraw) == 0 && !p.adopted && !p.strayed && p.settings(d) &&
 		!slices.ContainsFunc(d.keep, func(s *signed) bool { return s.status != statusOpen })
 }
 
@@ -434,7 +460,7 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 	how := p.ending()
 	r.Kind, r.Planned = providers.Delete, p.req.Desired
 	b := &actionList{p: p, ctx: ctx}
-	for _, s := range p.c.ordersOf(p.req) {
+	for _, s := range p.known {
 		if s.over() {
 			continue
 		}
@@ -465,7 +491,7 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 	if len(b.list) > 0 {
 		if wallet, err := p.c.address(); err != nil {
 			r.Err = err
-		} else if err := p.checkWithdrawable(wallet, p.c.ordersOf(p.req)); err != nil {
+		} else if err := p.checkWithdrawable(wallet, p.known); err != nil {
 			r.Err = err
 		}
 	}

@@ -2,7 +2,6 @@ package iexec
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -16,12 +15,12 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 )
 
-// What planning orders needs to know first: whose orders are valid, and which orders a lost state had.
+// What planning orders needs to know first: whose orders are valid, and which orders a lost state or journal had.
 
 // maxGenerations bounds the search for orders of the same terms.
 const maxGenerations = 16
 
-// prepareOrders reads what planning needs: who owns the apps, and the market's orders for resources without state.
+// prepareOrders reads who owns the entries, and says which orders can't be signed.
 func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) error {
 	wallet, err := c.address()
 	if err != nil {
@@ -36,27 +35,92 @@ func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) 
 			return err
 		}
 	}
-	lost := false
 	for _, p := range todo {
 		p.result.Err = providers.At(o.kind.Resource, p.checkSigner(ctx, wallet))
-		lost = lost || p.req.Prior.IsNull()
 	}
-	if !lost {
+	return nil
+}
+
+// recogniseOrders looks on the market for orders that the state should know, and takes them up: all orders of resources that
+// it doesn't know, as when it was lost, and those of which only a journal told that was lost.
+func (c *client) recogniseOrders(ctx context.Context, o order, plans []*orderPlan) error {
+	plans = slices.DeleteFunc(slices.Clone(plans), func(p *orderPlan) bool {
+		return p.result.Err != nil || !p.req.Prior.IsNull() && !c.wasRead(p.req.Addr)
+	})
+	if len(plans) == 0 || c.noMarket || c.wallet == nil {
 		return nil
 	}
 	rows, err := c.list(ctx, o.kind)
-	if errors.Is(err, errNotAsked) {
-		return nil
-	}
 	if err != nil {
 		return adviseMarket(err)
 	}
-	for _, p := range todo {
-		if p.req.Prior.IsNull() && p.result.Err == nil {
-			p.recognise(rows.byIndex[p.terms[o.index]])
+	strays := c.strays(rows)
+	if len(strays) == 0 {
+		return nil
+	}
+	var hashes []common.Hash
+	var entries []common.Address
+	found := make([][]*signed, len(plans))
+	for i, p := range plans {
+		found[i] = p.recognise(strays)
+		for _, s := range found[i] {
+			hashes, entries = append(hashes, s.hash), append(entries, common.HexToAddress(s.body[o.kind.Resource]))
 		}
 	}
+	if len(hashes) == 0 {
+		return nil
+	}
+	if err := c.pin(ctx); err != nil {
+		return err
+	}
+	if e := o.kind.Entry(); e != nil {
+		if err := c.learnOwners(ctx, e, entries); err != nil {
+			return err
+		}
+	}
+	consumed, err := c.consumedOf(ctx, hashes, nil)
+	if err != nil {
+		return err
+	}
+	for i, p := range plans {
+		for _, s := range found[i] {
+			if err := o.observe(ctx, c, s, consumed[0], rows); err != nil { // the market may be behind
+				return err
+			}
+			consumed = consumed[1:]
+		}
+		p.takeUp(found[i])
+	}
 	return nil
+}
+
+// wasRead reports whether the orders of an object were read in this run: without refresh the state's word counts.
+func (c *client) wasRead(i addr.Instance) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.observed[i]
+	return ok
+}
+
+// strays is the rows that no object of the state knows, by index.
+func (c *client) strays(rows *listing) map[string][]*market.Row {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := make(map[common.Hash]bool, rows.count)
+	for _, list := range c.observed {
+		for _, s := range list {
+			known[s.hash] = true
+		}
+	}
+	strays := map[string][]*market.Row{}
+	for index, list := range rows.byIndex {
+		for _, row := range list {
+			if !known[row.OrderHash] {
+				strays[index] = append(strays[index], row)
+			}
+		}
+	}
+	return strays
 }
 
 // learnOwners reads the owners of entries that aren't known yet. Those that aren't registered stay unknown.
@@ -189,36 +253,65 @@ func (p *orderPlan) generationOf(body poco.Order) (int64, bool) {
 	return 0, false
 }
 
-// recognise finds, among the open orders of the same index, those that this resource signed: their salt tells.
-func (p *orderPlan) recognise(rows []*market.Row) {
-	for _, row := range rows {
-		g, ok := p.generationOf(row.Order)
-		if !ok {
-			continue
+// recognise finds, among open orders by index, those that this resource signed: their salt tells. It looks at those that are about
+// what the wanted order is about, or a known one.
+func (p *orderPlan) recognise(rows map[string][]*market.Row) (found []*signed) {
+	places := []string{p.terms[p.index]} // "" when the resource is to go
+	for _, s := range p.known {
+		if place := s.body[p.index]; !slices.Contains(places, place) {
+			places = append(places, place)
 		}
-		consumed := new(big.Int).Sub((&signed{body: row.Order}).volume(), row.Remaining)
-		p.known = append(p.known, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: consumed, generation: g})
-		p.adopted = true
 	}
-	if !p.adopted {
+	for _, place := range places {
+		for _, row := range rows[place] {
+			if g, ok := p.generationOf(row.Order); ok {
+				found = append(found, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: new(big.Int), generation: g})
+			}
+		}
+	}
+	return found
+}
+
+// takeUp adds orders to those that are known.
+func (p *orderPlan) takeUp(found []*signed) {
+	known := !p.req.Prior.IsNull()
+	if known { // what is over was counted when the state forgot it
+		found = slices.DeleteFunc(found, (*signed).over)
+	}
+	if len(found) == 0 {
 		return
 	}
+	p.known = slices.Concat(p.known, found)
 	slices.SortFunc(p.known, func(a, b *signed) int { return a.hash.Cmp(b.hash) })
-	total := new(big.Int)
+	p.strayed, p.adopted = known, !known
+	if known {
+		for _, s := range found {
+			p.notice(providers.Warning, "", "order %s is on the market, and the state doesn't know it: %s. It is taken up. The state is an old one, its journal was lost, or another state has the resource too; what else was signed, and the market doesn't show, can't be found",
+				s.hash, p.offer(s.remaining(), s.body))
+		}
+	}
+	if !p.req.Desired.IsNull() {
+		p.guessTotals()
+	}
+}
+
+// guessTotals works out, from the orders that were found, what else was lost: how much was replenished, and sold.
+func (p *orderPlan) guessTotals() {
+	total := new(big.Int).Set(p.settled)
 	for _, s := range p.known {
 		if sameTerms(p.kind, s.body, p.terms) {
 			total.Add(total, s.volume())
 		}
 	}
 	volume := p.d.num0("volume")
-	if p.d.num("replenish_below") != nil {
+	if p.d.num("replenish_below") != nil && volume.Sign() > 0 {
 		for more := new(big.Int).Sub(total, volume); more.Cmp(p.extra) > 0; {
 			p.extra = new(big.Int).Add(p.extra, volume)
 		}
 	}
-	if missing := new(big.Int).Sub(volume, total); missing.Sign() > 0 && total.Sign() > 0 {
+	if missing := new(big.Int).Sub(volume, total); p.adopted && missing.Sign() > 0 && total.Sign() > 0 {
 		p.settled = missing
-		p.notice(providers.Warning, "volume", "the orders found offer %s of %s in total: the other %s count as sold, because the state that would know was lost. To offer more, raise volume", total, p.d.num0("volume"), missing)
+		p.notice(providers.Warning, "volume", "the orders found offer %s of %s in total: the other %s count as sold, because the state that would know was lost. To offer more, raise volume", total, volume, missing)
 	}
 }
 
