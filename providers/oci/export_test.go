@@ -4,6 +4,10 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // WatchOver begins a watch over a transport.
@@ -18,4 +22,14 @@ func NewImpatientResolver() *Resolver {
 	r := NewResolver()
 	r.transport.Patience = time.Second
 	return r
+}
+
+// MeasuredPush pushes an image and tells how far it is, each time that it gets further.
+func MeasuredPush(ctx context.Context, tag name.Tag, image v1.Image, tell func(complete, total int64)) error {
+	c := &client{pushes: pushTransport()}
+	m, err := newMeter(c.pushes, image, tell)
+	if err != nil {
+		return err
+	}
+	return remote.Push(tag, image, append(c.options(ctx), remote.WithTransport(m))...)
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/zclconf/go-cty/cty"
 
@@ -361,12 +360,11 @@ func (c *client) doTag(ctx context.Context, req providers.DoRequest) error {
 
 // send pushes content, telling how far it is.
 func (c *client) send(ctx context.Context, tag name.Tag, what content, t target, progress func(providers.Progress)) error {
-	updates := make(chan v1.Update, 16)
-	var told sync.WaitGroup
-	told.Go(func() { tellPush(updates, t, progress) })
-	err := remote.Push(tag, what, append(c.options(ctx), remote.WithProgress(updates))...)
-	told.Wait() // Push closes the channel
+	m, err := newMeter(c.pushes, what, tellPush(t, progress))
 	if err != nil {
+		return fmt.Errorf("%s: %w", t.Source, err)
+	}
+	if err := remote.Push(tag, what, append(c.options(ctx), remote.WithTransport(m))...); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -385,20 +383,17 @@ func (c *client) landed(ctx context.Context, t target) error {
 }
 
 // tellPush tells each tenth of a push, and at most once a second.
-func tellPush(updates <-chan v1.Update, t target, progress func(providers.Progress)) {
+func tellPush(t target, progress func(providers.Progress)) func(complete, total int64) {
 	var last time.Time
 	var told int64 = -1
-	for u := range updates {
-		if u.Error != nil || u.Total == 0 {
-			continue
-		}
-		tenth := 10 * u.Complete / u.Total
-		if tenth == told || time.Since(last) < time.Second && u.Complete < u.Total {
-			continue
+	return func(complete, total int64) {
+		tenth := 10 * complete / max(1, total)
+		if tenth == told || time.Since(last) < time.Second && complete < total {
+			return
 		}
 		last, told = time.Now(), tenth
-		progress(providers.Progress{Type: "push_progress", Message: fmt.Sprintf("%s of %s sent", megabytes(u.Complete), megabytes(u.Total)),
-			Fields: map[string]string{"reference": t.Reference, "complete": fmt.Sprint(u.Complete), "total": fmt.Sprint(u.Total)}})
+		progress(providers.Progress{Type: "push_progress", Message: fmt.Sprintf("%s of %s sent", megabytes(complete), megabytes(total)),
+			Fields: map[string]string{"reference": t.Reference, "complete": fmt.Sprint(complete), "total": fmt.Sprint(total)}})
 	}
 }
 
