@@ -55,7 +55,7 @@ var appEntry = entry{&entryKind{
 	intro: "An app: a Docker image, registered on chain. Its address is known before it is deployed, because it is made from its fields " +
 		"and its first owner (CREATE2).",
 	example: "data \"oci_image\" \"hello\" {\n  reference = \"docker.io/iexechub/python-hello-world:8.0.4\"\n}\n\n" +
-		"resource \"iexec_app\" \"hello\" {\n  name      = \"hello-world\"\n  multiaddr = data.oci_image.hello.reference\n  checksum  = data.oci_image.hello.checksum\n}\n",
+		"resource \"iexec_app\" \"hello\" {\n  name      = \"hello-world\"\n  multiaddr = data.oci_image.hello.reference\n  checksum  = data.oci_image.hello.checksum\n\n  trial {\n    args = \"world\"\n  }\n}\n",
 	fields: []schema.Attr{
 		textAttr(schema.Attr{Name: "name", Mode: schema.Required, ForceNew: true, Doc: "Name of the app: free text."}),
 		choiceAttr(schema.Attr{Name: "type", Mode: schema.Optional, ForceNew: true, Default: cty.StringVal("DOCKER"), Doc: "Always `DOCKER`."}, "DOCKER"),

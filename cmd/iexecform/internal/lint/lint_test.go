@@ -20,6 +20,7 @@ var declared = map[string]string{
 	`resource "iexec_app" "hello" {`: `
   name      = "hello"
   multiaddr = "docker.io/user/hello:1.0"
+  trial {}
 }
 `,
 	`locals {`: `
@@ -140,8 +141,8 @@ func TestFindings(t *testing.T) {
 		"gramine":                     {offer(`tag = ["tee", "gramine"]`), []string{"5: legacy-tee"}},
 		"an enclave":                  {"resource \"iexec_app\" \"b\" {\nname = \"b\"\nmultiaddr = \"docker.io/user/b:1\"\nmrenclave = \"x\"\n}\n", []string{"4: legacy-tee"}},
 		"restricted to a workerpool":  {"resource \"iexec_workerpool\" \"w\" {\ndescription = \"w\"\n}\n" + offer(`workerpoolrestrict = iexec_workerpool.w.address`), nil},
-		"restricted to a requester that is an app, by key": {"resource \"iexec_app\" \"many\" {\nfor_each = toset([\"x\"])\nname = each.key\nmultiaddr = \"docker.io/user/b:1\"\n}\n" +
-			"resource \"iexec_apporder\" \"a\" {\nfor_each = iexec_app.many\napp = iexec_app.many[each.key].address\nappprice = \"0.5 RLC\"\nvolume = 100\nrequesterrestrict = iexec_app.many[each.key].address\n}\n", []string{"11: unreachable-restriction"}},
+		"restricted to a requester that is an app, by key": {"resource \"iexec_app\" \"many\" {\nfor_each = toset([\"x\"])\nname = each.key\nmultiaddr = \"docker.io/user/b:1\"\ntrial {}\n}\n" +
+			"resource \"iexec_apporder\" \"a\" {\nfor_each = iexec_app.many\napp = iexec_app.many[each.key].address\nappprice = \"0.5 RLC\"\nvolume = 100\nrequesterrestrict = iexec_app.many[each.key].address\n}\n", []string{"12: unreachable-restriction"}},
 		"an app's owner as requester":            {"data \"iexec_app\" \"x\" {\naddress = \"0x47d0Ab8d36836F54FD9587e65125Bbab04958310\"\n}\n" + offer(`requesterrestrict = data.iexec_app.x.owner`), nil},
 		"no restriction by a variable":           {"variable \"who\" {\ndefault = \"0x0000000000000000000000000000000000000000\"\n}\n" + offer(`requesterrestrict = var.who`), nil},
 		"equal but for the price":                {offer() + "resource \"iexec_apporder\" \"b\" {\napp = iexec_app.hello.address\nappprice = \"0.6 RLC\"\nvolume = 100\n}\n", nil},
@@ -167,6 +168,12 @@ func TestFindings(t *testing.T) {
 		"used by a validation":                   {"variable \"least\" {\ndefault = 1\n}\nvariable \"v\" {\ndefault = 2\nvalidation {\ncondition = var.v > var.least\nerror_message = \"No.\"\n}\n}\noutput \"v\" {\nvalue = var.v\n}\n", nil},
 		"a contract's name":                      {"variable \"token\" {}\nvariable \"secret_index\" {}\noutput \"v\" {\nvalue = \"${var.token}${var.secret_index}\"\n}\n", nil},
 		"a secret that is one":                   {"variable \"api_key\" {\nsensitive = true\n}\noutput \"v\" {\nvalue = var.api_key\nsensitive = true\n}\n", nil},
+		"an app that is tried":                   {"resource \"iexec_app\" \"b\" {\nname = \"b\"\nmultiaddr = \"docker.io/user/b:1\"\ntrial {\nruns = 3\n}\n}\nresource \"iexec_apporder\" \"o\" {\napp = iexec_app.b.address\nappprice = \"0.5 RLC\"\nvolume = 100\n}\n", nil},
+		"an app that nobody sells":               {"resource \"iexec_app\" \"b\" {\nname = \"b\"\nmultiaddr = \"docker.io/user/b:1\"\n}\n", nil},
+		"an app that is sold twice":              {"resource \"iexec_app\" \"b\" {\nname = \"b\"\nmultiaddr = \"docker.io/user/b:1\"\n}\nresource \"iexec_apporder\" \"o\" {\napp = iexec_app.b.address\nappprice = \"0.5 RLC\"\nvolume = 100\n}\nresource \"iexec_apporder\" \"p\" {\napp = iexec_app.b.address\nappprice = \"0.5 RLC\"\nvolume = 100\nrequesterrestrict = local.partners[0]\n}\n", []string{"1: untried-app"}},
+		"two apps that are sold":                 {"resource \"iexec_app\" \"b\" {\nname = \"b\"\nmultiaddr = \"docker.io/user/b:1\"\ntrial {}\n}\nresource \"iexec_apporder\" \"o\" {\napp = iexec_app.b.address\nappprice = \"0.5 RLC\"\nvolume = 100\n}\nresource \"iexec_app\" \"c\" {\nname = \"c\"\nmultiaddr = \"docker.io/user/b:1\"\n}\nresource \"iexec_apporder\" \"p\" {\napp = iexec_app.c.address\nappprice = \"0.5 RLC\"\nvolume = 100\n}\nresource \"iexec_app\" \"d\" {\nname = \"d\"\nmultiaddr = \"docker.io/user/b:1\"\n}\nresource \"iexec_apporder\" \"q\" {\napp = iexec_app.d.address\nappprice = \"0.5 RLC\"\nvolume = 100\n}\n", []string{"11: untried-app"}},
+		"apps that are sold by key":              {"resource \"iexec_app\" \"b\" {\nfor_each = toset([\"x\", \"y\"])\nname = each.key\nmultiaddr = \"docker.io/user/b:1\"\n}\nresource \"iexec_apporder\" \"o\" {\nfor_each = iexec_app.b\napp = iexec_app.b[each.key].address\nappprice = \"0.5 RLC\"\nvolume = 100\n}\n", []string{"1: untried-app"}},
+		"a trial that a condition adds":          {"variable \"tried\" {}\nresource \"iexec_app\" \"b\" {\nname = \"b\"\nmultiaddr = \"docker.io/user/b:1\"\ndynamic \"trial\" {\nfor_each = var.tried ? [1] : []\ncontent {}\n}\n}\nresource \"iexec_apporder\" \"o\" {\napp = iexec_app.b.address\nappprice = \"0.5 RLC\"\nvolume = 100\n}\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := found(t, tt.text); !slices.Equal(got, tt.want) {

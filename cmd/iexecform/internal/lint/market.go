@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"cmp"
 	"fmt"
 	"math/big"
 	"net/netip"
@@ -65,6 +66,12 @@ var marketRules = []Rule{
 			"Refer to its resource, or to a data source.",
 		Example: "resource \"iexec_apporder\" \"public\" {\n  app      = \"0x63C8E1bc7c19A7F2e2A7d0B5D4a3BA4a4DB5A3d5\"\n  appprice = \"0.5 RLC\"\n  volume   = 1000\n}\n",
 		find:    entriesByAddress,
+	}, {
+		ID: "untried-app", Severity: Note,
+		Doc: "An app that an order here sells, and that has no `trial` block: nobody has seen that a worker can run its image, nor that its result is always the same, which workers " +
+			"must agree on. Told once, of the first such app.",
+		Example: "resource \"iexec_app\" \"hello\" {\n  name      = \"hello\"\n  multiaddr = \"docker.io/user/hello:1.0\"\n}\n\nresource \"iexec_apporder\" \"public\" {\n  app      = iexec_app.hello.address\n  appprice = \"0.5 RLC\"\n  volume   = 1000\n}\n",
+		find:    untriedApps,
 	}, {
 		ID: "lasting-copy", Severity: Note,
 		Doc:     "`on_destroy` or `revoke` other than by closing on chain: an order that is only taken off the market stays usable by everybody who has a copy, at its old price.",
@@ -305,6 +312,34 @@ func entriesByAddress(p *pass) {
 			p.report(b, name, "Offer of something that isn't looked at", "Nothing makes sure that there is such an entry. Refer to its resource, iexec_%s.NAME.address, or to data.iexec_%s.NAME.address.", name, name)
 		}
 	}, "iexec_apporder", "iexec_datasetorder", "iexec_workerpoolorder")
+}
+
+// untriedApps speaks once: whoever tries no app knows it after the first.
+func untriedApps(p *pass) {
+	sold := map[addr.Resource]bool{}
+	p.of(func(b block) {
+		if to, attr, ok := b.refers("app"); ok && attr == "address" {
+			to.Module = b.Addr.Resource.Module
+			sold[to] = true
+		}
+	}, "iexec_apporder")
+	var first block
+	seen := map[string]bool{}
+	p.of(func(b block) {
+		if !sold[b.Addr.Resource] || !b.left("trial") || b.Range.Empty() || seen[b.name()] {
+			return
+		}
+		seen[b.name()] = true
+		if r := b.Range; len(seen) == 1 || cmp.Or(strings.Compare(r.Filename, first.Range.Filename), cmp.Compare(r.Start.Byte, first.Range.Start.Byte)) < 0 {
+			first = b
+		}
+	}, "iexec_app")
+	switch others := len(seen) - 1; {
+	case others == 0:
+		p.report(first, "", "App that is sold untried", "Add a trial block: then its image is run as a worker runs it before anything of it is offered. `iexecform try %s` does that once.", first.name())
+	case others > 0:
+		p.report(first, "", "Apps that are sold untried", "Add a trial block to this one and %d more: then their images are run as a worker runs them before anything of them is offered. `iexecform try %s` does that once.", others, first.name())
+	}
 }
 
 func lastingCopies(p *pass) {
