@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -93,13 +94,7 @@ func (h *Human) Plan(p *plan.Plan) error {
 		}
 		h.planActions(&b, p.Actions)
 	}
-	if len(p.Targets) > 0 {
-		fmt.Fprintf(&b, "%s planned for %s only: the rest of the configuration is left out.\n\n",
-			h.Colour.yellow("Warning:"), strings.Join(p.Targets, ", "))
-	}
-	if len(p.Exclude) > 0 {
-		fmt.Fprintf(&b, "%s planned without %s.%s\n\n", h.Colour.yellow("Warning:"), strings.Join(p.Exclude, ", "), leftOutText(p.LeftOut))
-	}
+	h.planSelection(&b, p)
 	h.planNotices(&b, p.Notices)
 	h.planPending(&b, p)
 	if !p.Empty() {
@@ -108,6 +103,26 @@ func (h *Human) Plan(p *plan.Plan) error {
 	}
 	_, err := h.Out.Write(b.Bytes())
 	return err
+}
+
+// Warnings prints what a plan warns of, and nothing else of it.
+func (h *Human) Warnings(p *plan.Plan) error {
+	var b bytes.Buffer
+	h.planSelection(&b, p)
+	h.planNotices(&b, slices.DeleteFunc(slices.Clone(p.Notices), func(n plan.Notice) bool { return n.Level != providers.Warning }))
+	_, err := h.Out.Write(b.Bytes())
+	return err
+}
+
+// planSelection warns of what isn't looked at.
+func (h *Human) planSelection(b *bytes.Buffer, p *plan.Plan) {
+	if len(p.Targets) > 0 {
+		fmt.Fprintf(b, "%s planned for %s only: the rest of the configuration is left out.\n\n",
+			h.Colour.yellow("Warning:"), strings.Join(p.Targets, ", "))
+	}
+	if len(p.Exclude) > 0 {
+		fmt.Fprintf(b, "%s planned without %s.%s\n\n", h.Colour.yellow("Warning:"), strings.Join(p.Exclude, ", "), leftOutText(p.LeftOut))
+	}
 }
 
 // leftOutText names what is left out with what is excluded.

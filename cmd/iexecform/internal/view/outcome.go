@@ -142,11 +142,11 @@ type Applying struct {
 // Applying returns a view of an apply.
 func (h *Human) Applying() *Applying { return &Applying{Human: h} }
 
-// Plan prints the plan, unless it is a saved one, which has been reviewed.
+// Plan prints the plan. A saved one has been reviewed: only what it warns of is printed again.
 func (a *Applying) Plan(p *plan.Plan, saved bool) error {
 	a.actions = len(p.Actions)
 	if saved {
-		return nil
+		return a.Warnings(p)
 	}
 	return a.Human.Plan(p)
 }
