@@ -139,8 +139,14 @@ func (a *app) applyChecked(cmd *cobra.Command, o applyOptions) error {
 	return tell(v, run(ctx, o, v))
 }
 
+// teller is where errors are told.
+type teller interface {
+	Diagnostics(hcl.Diagnostics, view.Sources) error
+	Close()
+}
+
 // tell shows an error, unless all has been shown.
-func tell(v applyView, err error) error {
+func tell(v teller, err error) error {
 	var code exitCode
 	if err == nil || errors.As(err, &code) {
 		return err

@@ -28,7 +28,7 @@ var followed = map[addr.Resource]struct{ reference, unless string }{
 
 // lockImages locks the images that the configuration leaves open, as far as their references are known without network, and
 // reports whether the lock file changed. SIDE EFFECTS: the lock file.
-func (a *app) lockImages(ctx context.Context, c *config.Config, o moduleFlags) (changed bool, err error) {
+func (a *app) lockImages(ctx context.Context, v remarks, c *config.Config, o moduleFlags) (changed bool, err error) {
 	locked, err := modules.Images(a.dir)
 	if err != nil || len(locked) == 0 && !o.images {
 		return false, err
@@ -46,13 +46,13 @@ func (a *app) lockImages(ctx context.Context, c *config.Config, o moduleFlags) (
 		image, err := resolver.Resolve(ctx, reference, "")
 		switch {
 		case errors.Is(err, oci.ErrNotFound):
-			_ = a.human().Print("%s is not there yet, so it is not locked.", reference) // a remark
+			_ = v.Remark("image_missing", "%s is not there yet, so it is not locked.", reference) // a remark
 			continue
 		case err != nil:
 			return false, fmt.Errorf("lock the image %s: %w", reference, err)
 		}
 		if now[reference] = image.Digest; locked[reference] != image.Digest {
-			_ = a.human().Print("Locked %s: %s.", reference, image.Digest) // a remark
+			_ = v.Remark("image_locked", "Locked %s: %s.", reference, image.Digest) // a remark
 		}
 	}
 	if maps.Equal(locked, now) {

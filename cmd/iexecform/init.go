@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/modules"
+	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state/local"
@@ -22,6 +24,7 @@ func (a *app) initCommand() *cobra.Command {
 	var chain string
 	var o moduleFlags
 	var b backendFlags
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make a first configuration where there is none, fetch modules, and make the backend ready",
@@ -32,13 +35,25 @@ func (a *app) initCommand() *cobra.Command {
 			"A backend block it makes ready, and writes down in " + dataDir + " that it did; what the block lacks comes from\n" +
 			"--backend-config or from the environment. Other commands need init only after such modules or that block changed.",
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd.Context(), chain, o, b) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !asJSON {
+				return a.init(cmd.Context(), a.human(), chain, o, b)
+			}
+			lines := view.NewLines(a.streams.Out, version, time.Now)
+			return tell(lines, a.init(cmd.Context(), lines, chain, o, b))
+		},
 	}
 	cmd.Flags().StringVar(&chain, "chain", "arbitrum-sepolia-testnet", "the `CHAIN` of the new configuration: "+strings.Join(chainNames(), ", "))
 	cmd.Flags().Bool("input", true, "nothing is ever asked: --input=false is accepted for scripts that were made for Terraform")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, a line for each thing that is done")
 	o.add(cmd.Flags())
 	b.add(cmd.Flags())
 	return cmd
+}
+
+// remarks is where init tells what it does. Codes are stable, for machines.
+type remarks interface {
+	Remark(code, format string, args ...any) error
 }
 
 func chainNames() (names []string) {
@@ -48,19 +63,19 @@ func chainNames() (names []string) {
 	return names
 }
 
-func (a *app) init(ctx context.Context, chainName string, o moduleFlags, b backendFlags) error {
+func (a *app) init(ctx context.Context, v remarks, chainName string, o moduleFlags, b backendFlags) error {
 	chain, ok := poco.ChainByName(chainName)
 	if !ok {
 		return fmt.Errorf("there is no built-in chain %q.%s There are %s; another one is set up in the provider block, by chain_id, rpc_url, hub and market_url",
 			chainName, config.DidYouMean(chainName, chainNames()), strings.Join(chainNames(), ", "))
 	}
-	c, fetched, err := a.install(ctx, o)
+	c, fetched, err := a.install(ctx, v, o)
 	if err != nil {
 		return err
 	}
 	moved := false
 	if !b.skip && !c.Empty() {
-		if moved, err = a.initBackend(ctx, b); err != nil {
+		if moved, err = a.initBackend(ctx, v, b); err != nil {
 			return err
 		}
 	}
@@ -68,9 +83,8 @@ func (a *app) init(ctx context.Context, chainName string, o moduleFlags, b backe
 	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
-	h := a.human()
 	if ignored {
-		if err := h.Print("Added to .gitignore what belongs to this checkout only: the state's journal, lock and backups, and " + dataDir + "/."); err != nil {
+		if err := v.Remark("ignored", "Added to .gitignore what belongs to this checkout only: the state's journal, lock and backups, and "+dataDir+"/."); err != nil {
 			return err
 		}
 	}
@@ -78,12 +92,12 @@ func (a *app) init(ctx context.Context, chainName string, o moduleFlags, b backe
 		if ignored || fetched || moved {
 			return nil
 		}
-		return h.Print("Nothing to do: the configuration is valid, modules and backend have not changed, and .gitignore is in order.")
+		return v.Remark("nothing_to_do", "Nothing to do: the configuration is valid, modules and backend have not changed, and .gitignore is in order.")
 	}
 	if err := writeNew(filepath.Join(a.dir, "main.hcl"), scaffold(chain)); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
-	return h.Print(`Wrote main.hcl: an app and an order that sells it, on %s.
+	return v.Remark("configuration_written", `Wrote main.hcl: an app and an order that sells it, on %s.
 
 Put your own app's name, image and price in it, then:
   iexecform plan     shows what would be done, and does nothing

@@ -38,7 +38,7 @@ func (o *backendFlags) add(flags *pflag.FlagSet) {
 
 // initBackend makes the place ready that the backend block names, and writes down which it is. changed says whether it is
 // another than before. SIDE EFFECTS: those of state.Initer; with --migrate-state, states are copied.
-func (a *app) initBackend(ctx context.Context, o backendFlags) (changed bool, err error) {
+func (a *app) initBackend(ctx context.Context, v remarks, o backendFlags) (changed bool, err error) {
 	if o.migrate && o.reconfigure {
 		return false, errors.New("--migrate-state takes the state along, and --reconfigure leaves it behind: give one of them")
 	}
@@ -86,7 +86,7 @@ func (a *app) initBackend(ctx context.Context, o backendFlags) (changed bool, er
 			return false, err
 		}
 		a.codec = codec
-		if err := a.leave(ctx, from, to, was, is, o); err != nil {
+		if err := a.leave(ctx, v, from, to, was, is, o); err != nil {
 			return false, err
 		}
 	} else if err := prepare(ctx, to); err != nil {
@@ -99,7 +99,7 @@ func (a *app) initBackend(ctx context.Context, o backendFlags) (changed bool, er
 	if err := is.write(a.dataPath(backendFile)); err != nil {
 		return false, fmt.Errorf("init: %w", err)
 	}
-	return true, a.human().Print("The state is kept %s now.", inPlace(is))
+	return true, v.Remark("backend", "The state is kept %s now.", inPlace(is))
 }
 
 func inPlace(p *initialised) string {
@@ -145,7 +145,7 @@ func (a *app) givenArguments(typ string, args []string) (map[string]cty.Value, e
 }
 
 // leave leaves one backend for another, and takes the states along if that is asked for. It refuses to leave states behind.
-func (a *app) leave(ctx context.Context, from, to state.Backend, was, is *initialised, o backendFlags) error {
+func (a *app) leave(ctx context.Context, v remarks, from, to state.Backend, was, is *initialised, o backendFlags) error {
 	names, err := from.Workspaces(ctx)
 	if err != nil {
 		return fmt.Errorf("look for states where they were kept before (%s): %w. `iexecform init --reconfigure` forgets that place", was, err)
@@ -182,7 +182,7 @@ func (a *app) leave(ctx context.Context, from, to state.Backend, was, is *initia
 		}
 	}
 	for _, name := range found {
-		if err := a.migrateState(ctx, from, to, name, o.lockFlags); err != nil {
+		if err := a.migrateState(ctx, v, from, to, name, o.lockFlags); err != nil {
 			return fmt.Errorf("migrate the state of workspace %s: %w", name, err)
 		}
 	}
@@ -195,7 +195,7 @@ func isEmpty(l *state.Loaded) bool {
 
 // migrateState copies the state of a workspace, with its serial and lineage. It is refused where the new place has another
 // state, or a newer one. Of a state in files a backup stays; in other places it stays as it is.
-func (a *app) migrateState(ctx context.Context, from, to state.Backend, name string, o lockFlags) error {
+func (a *app) migrateState(ctx context.Context, v remarks, from, to state.Backend, name string, o lockFlags) error {
 	source, target := from.Store(name), a.wrapped(to.Store(name))
 	for _, store := range []state.Store{source, target} {
 		unlock, err := a.lock(ctx, store, "init --migrate-state", o)
@@ -230,7 +230,7 @@ func (a *app) migrateState(ctx context.Context, from, to state.Backend, name str
 		}
 		text += " The file is now " + backup + "."
 	}
-	return a.human().Print("%s", text)
+	return v.Remark("state_copied", "%s", text)
 }
 
 // retire turns the file of a state that is kept elsewhere now into a backup.

@@ -34,7 +34,7 @@ func (o *moduleFlags) add(flags *pflag.FlagSet) {
 
 // install loads the configuration, fetches its modules and locks its images; fetched says whether there was something to do. SIDE EFFECTS:
 // files under modules.Dir, the lock file.
-func (a *app) install(ctx context.Context, o moduleFlags) (c *config.Config, fetched bool, err error) {
+func (a *app) install(ctx context.Context, v remarks, o moduleFlags) (c *config.Config, fetched bool, err error) {
 	if o.lockfile != "" && o.lockfile != "readonly" {
 		return nil, false, fmt.Errorf("--lockfile can be readonly, or left out, and not %q", o.lockfile)
 	}
@@ -46,7 +46,7 @@ func (a *app) install(ctx context.Context, o moduleFlags) (c *config.Config, fet
 		Upgrade: o.upgrade, ReadOnly: o.lockfile == "readonly",
 		Fetched: func(source, resolved, digest string) {
 			fetched = true
-			_ = a.human().Print("Fetched %s: %s (%s).", source, resolved, digest) // what was done stays done
+			_ = v.Remark("module_fetched", "Fetched %s: %s (%s).", source, resolved, digest) // what was done stays done
 		},
 	})
 	c, diags := config.Load(a.dir, a.providers(), config.ForVersion(version), config.WithModules(installer), withStates())
@@ -57,13 +57,13 @@ func (a *app) install(ctx context.Context, o moduleFlags) (c *config.Config, fet
 	if err != nil {
 		return c, fetched, fmt.Errorf("write %s: %w", modules.LockFile, err)
 	}
-	images, err := a.lockImages(ctx, c, o)
+	images, err := a.lockImages(ctx, v, c, o)
 	if err != nil {
 		return c, fetched, err
 	}
 	if changed || images {
 		fetched = true
-		err = a.human().Print("Wrote %s: keep it in the repository.", modules.LockFile)
+		err = v.Remark("lock_written", "Wrote %s: keep it in the repository.", modules.LockFile)
 	}
 	return c, fetched, err
 }
@@ -76,7 +76,7 @@ func (a *app) getCommand() *cobra.Command {
 		Long:  "get does what init does for modules, and nothing else.",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, fetched, err := a.install(cmd.Context(), o)
+			_, fetched, err := a.install(cmd.Context(), a.human(), o)
 			if err != nil || fetched {
 				return err
 			}

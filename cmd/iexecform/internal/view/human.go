@@ -42,6 +42,9 @@ func (h *Human) Print(format string, args ...any) error {
 	return err
 }
 
+// Remark prints what init does. The code is for machines.
+func (h *Human) Remark(_, format string, args ...any) error { return h.Print(format, args...) }
+
 // kind is how a change is marked and announced.
 type kind struct {
 	symbol, legend, header string

@@ -78,6 +78,12 @@ func (l *Lines) Diagnostics(diags hcl.Diagnostics, sources Sources) error {
 	return l.Err()
 }
 
+// Remark prints what init does, as Terraform's does.
+func (l *Lines) Remark(code, format string, args ...any) error {
+	l.line("info", fmt.Sprintf(format, args...), "init_output", map[string]any{"message_code": code})
+	return l.Err()
+}
+
 // Plan prints what changed outside, the changes, the notices, the summary and the outputs of a plan.
 func (l *Lines) Plan(p *plan.Plan, _ bool) error {
 	l.drift(p)
