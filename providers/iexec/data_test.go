@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ethereum/go-ethereum/accounts/abi/bind/v2"
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
 
@@ -220,6 +221,64 @@ output "name" { value = data.iexec_category.last.name }
 		w.write(args)
 		w.wantDataError(message)
 	}
+}
+
+// What became of a transaction is read from its receipt: what the contracts tell, or why it failed.
+func TestTxData(t *testing.T) {
+	w := newWorld(t)
+	owner, registry := poco.DevAccounts()[0], w.net.Info().AppRegistry
+	app := poco.App{Name: "ours", Type: "DOCKER", Multiaddr: []byte("a/b:1"), Checksum: common.Hash{1}}
+	create := poco.PackCreateApp(owner.Address, app)
+	made, err := nettest.Send(t, w.net, owner.Key, registry, create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := nettest.Sign(t, owner, poco.AppOrder, nettest.AppOrder(app.Address(registry, owner.Address), 5, 10))
+	closing, err := poco.PackManageOrder(poco.AppOrder, order.Order, poco.OpClose, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed, err := nettest.Send(t, w.net, owner.Key, w.net.Info().Hub, closing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := bind.NewKeyedTransactor(owner.Key, big.NewInt(31337))
+	opts.GasLimit = 1_000_000 // or else it would not be sent
+	client := nettest.Client(t, w.net)
+	again, err := bind.NewBoundContract(registry, *poco.RegistryABI(), client, client, client).RawTransact(opts, create)
+	if err == nil {
+		_, err = bind.WaitMined(t.Context(), client, again.Hash())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(name string, hash common.Hash) string {
+		return fmt.Sprintf("data \"iexec_tx\" %q { hash = %q }\n", name, hash)
+	}
+	w.write(block("made", made.TxHash) + block("closed", closed.TxHash) + block("failed", again.Hash()) + `
+output "made" { value = [for e in data.iexec_tx.made.events : "${e.name} ${e.args.from} ${e.args.tokenId}" if e.contract == data.iexec_tx.made.to] }
+output "closed" { value = data.iexec_tx.closed.events }
+output "status" { value = [data.iexec_tx.made.status, data.iexec_tx.closed.status, data.iexec_tx.failed.status] }
+output "reason" { value = [data.iexec_tx.made.reason, data.iexec_tx.failed.reason] }
+output "sent" { value = [data.iexec_tx.made.block, data.iexec_tx.made.gas_used, data.iexec_tx.made.fee_wei, data.iexec_tx.made.from] }
+`)
+	hash, err := nettest.Chain(w.net).Domain().OrderHash(poco.AppOrder, order.Order)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := cty.StringVal
+	wantOutputs(t, w.Plan(), map[string]cty.Value{
+		"made": cty.TupleVal([]cty.Value{text(fmt.Sprintf("Transfer %s %s", common.Address{}, app.Address(registry, owner.Address)))}),
+		"closed": cty.ListVal([]cty.Value{cty.ObjectVal(map[string]cty.Value{
+			"contract": text(w.net.Info().Hub.Hex()), "name": text("ClosedAppOrder"), "args": cty.MapVal(map[string]cty.Value{"hash": text(hash.Hex())}),
+		})}),
+		"status": cty.TupleVal([]cty.Value{text("succeeded"), text("succeeded"), text("failed")}),
+		"reason": cty.TupleVal([]cty.Value{cty.NullVal(cty.String), text("the contract reverted: Create2: Failed on deploy (the registry already has an entry with these very fields and first owner)")}),
+		"sent": cty.TupleVal([]cty.Value{cty.NumberVal(new(big.Float).SetInt(made.BlockNumber)), cty.NumberUIntVal(made.GasUsed),
+			cty.NumberVal(new(big.Float).SetInt(new(big.Int).Mul(made.EffectiveGasPrice, new(big.Int).SetUint64(made.GasUsed)))), text(owner.Address.Hex())}),
+	})
+	w.write(block("none", common.Hash{1}))
+	w.wantDataError("has no transaction " + common.Hash{1}.Hex())
 }
 
 // A list that keeps changing while its pages are read is not passed off as complete.

@@ -73,7 +73,7 @@ func resourceTypes() []resourceType {
 }
 
 func dataTypes() []dataType {
-	return []dataType{entryData{appEntry}, entryData{datasetEntry}, entryData{workerpoolEntry}, chainData{}, orderData{}, bookData{}, accountData{}, categoryData{}, dealsData{}}
+	return []dataType{entryData{appEntry}, entryData{datasetEntry}, entryData{workerpoolEntry}, chainData{}, orderData{}, bookData{}, accountData{}, categoryData{}, dealsData{}, txData{}}
 }
 
 func actions() map[string]actionFunc {
