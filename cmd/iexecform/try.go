@@ -121,8 +121,8 @@ func (o *tryOptions) override(a *app, given func(flag string) bool, s *trial.Spe
 		s.OutputLimit, problem = trial.ParseSize(o.outputLimit)
 		failed("output-limit", problem)
 	})
-	if o.runs < 1 {
-		failed("runs", errors.New("must be 1 or more"))
+	if o.runs < 1 || o.runs > trial.MaxRuns {
+		failed("runs", fmt.Errorf("must be from 1 to %d", trial.MaxRuns))
 	}
 	for _, text := range o.secrets {
 		name, variable, ok := strings.Cut(text, "=")

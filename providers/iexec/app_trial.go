@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
@@ -50,12 +52,12 @@ func trialBlock() schema.Block {
 				Doc: "Arguments, as a requester gives `iexec_args`: split at spaces, with single and double quotes. Left out, the image's own command stays."},
 			pathsAttr(schema.Attr{Name: "dataset", Mode: schema.Optional,
 				Doc: "File that the app gets as its dataset, in `/iexec_in` under the name in `IEXEC_DATASET_FILENAME` and, for older apps, `DATASET_FILENAME`. Several are a bulk."}),
-			{Name: "input_files", Type: cty.List(cty.String), Mode: schema.Optional,
+			{Name: "input_files", Type: cty.List(cty.String), Mode: schema.Optional, Parse: parsePaths,
 				Doc: "Files that the app gets as the input files of a request, as `[URL=]FILE`: the URL, which the request would have, gives the file its name."},
 			{Name: "secrets", Type: cty.Map(cty.String), Mode: schema.Optional, WriteOnly: true, Parse: parseSecretNames,
 				Doc: "Secrets by the name that the app sees: `IEXEC_APP_DEVELOPER_SECRET`, `IEXEC_REQUESTER_SECRET_1` and so on. Set them from variables with `ephemeral = true`."},
-			uintAttr(schema.Attr{Name: "runs", Mode: schema.Optional, Default: cty.NumberIntVal(trial.DefaultRuns),
-				Doc: "How many times it is run. All results must be the same."}, 1),
+			{Name: "runs", Type: cty.Number, Mode: schema.Optional, Default: cty.NumberIntVal(trial.DefaultRuns), Parse: parseRuns,
+				Doc: fmt.Sprintf("How many times it is run, at most %d. All results must be the same.", trial.MaxRuns)},
 			{Name: "category", Type: cty.String, Mode: schema.Optional, Default: cty.StringVal("XS"), Parse: parseCategory,
 				Doc: "Category of tasks, which says how long a run may take: `XS` (300 s), `S` (1200 s), `M` (3600 s), `L` (10800 s) or `XL` (36000 s)."},
 			{Name: "timeout", Type: cty.String, Mode: schema.Optional, Parse: parseTimeout,
@@ -103,7 +105,29 @@ func parseTimeout(v cty.Value) (cty.Value, error) {
 	return v, nil
 }
 
+func parseRuns(v cty.Value) (cty.Value, error) {
+	n, err := bigInt(v)
+	if err == nil && (n.Sign() <= 0 || n.Cmp(big.NewInt(trial.MaxRuns)) > 0) {
+		err = fmt.Errorf("%s is out of range: want a whole number from 1 to %d", n, trial.MaxRuns)
+	}
+	return v, err
+}
+
+// parsePaths takes any list of text without holes.
+func parsePaths(v cty.Value) (cty.Value, error) {
+	for _, e := range v.AsValueSlice() {
+		if e.IsNull() || e.AsString() == "" {
+			return v, errors.New("one of the paths is empty")
+		}
+	}
+	return v, nil
+}
+
 func parseExpected(v cty.Value) (cty.Value, error) {
+	v, err := parsePaths(v)
+	if err != nil {
+		return v, err
+	}
 	for _, name := range texts(v) {
 		if !filepath.IsLocal(name) {
 			return v, fmt.Errorf("%q is not a path relative to /iexec_out", name)
@@ -130,25 +154,25 @@ func sizeAttr(a schema.Attr) schema.Attr {
 func pathsAttr(a schema.Attr) schema.Attr {
 	a.Type, a.Form, a.Accepts = cty.List(cty.String), "path, or list of paths", cty.DynamicPseudoType
 	a.Parse = func(v cty.Value) (cty.Value, error) {
-		if t := v.Type(); t == cty.String {
-			return cty.ListVal([]cty.Value{v}), nil
-		} else if !t.IsTupleType() && !t.IsListType() && !t.IsSetType() {
-			return cty.NilVal, fmt.Errorf("want a path or a list of paths, not %s", t.FriendlyName())
+		if v.Type() == cty.String {
+			v = cty.ListVal([]cty.Value{v})
 		}
-		return v, nil // converted to the type by the caller
+		list, err := convert.Convert(v, a.Type)
+		if err != nil {
+			return cty.NilVal, fmt.Errorf("want a path or a list of paths, not %s", v.Type().FriendlyName())
+		}
+		return parsePaths(list)
 	}
 	return a
 }
 
-// texts is the elements of a list of text, nil for null.
+// texts is the elements of a list of text without holes, nil for null.
 func texts(v cty.Value) (list []string) {
 	if v.IsNull() {
 		return nil
 	}
 	for _, e := range v.AsValueSlice() {
-		if !e.IsNull() {
-			list = append(list, e.AsString())
-		}
+		list = append(list, e.AsString())
 	}
 	return list
 }

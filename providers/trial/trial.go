@@ -44,6 +44,9 @@ const (
 	DefaultOutputLimit = 50 << 20          // bytes
 )
 
+// MaxRuns is how many runs a trial may have.
+const MaxRuns = 1000
+
 // Platform is what workers run.
 const Platform = "linux/amd64"
 
@@ -231,7 +234,9 @@ type FileError struct {
 	Err error
 }
 
-func (e *FileError) Error() string { return e.As + ": " + e.Err.Error() }
+func (e *FileError) Error() string {
+	return fmt.Sprintf("%s: %s. Check the path", e.As, e.Err)
+}
 
 func (e *FileError) Unwrap() error { return e.Err }
 
@@ -269,6 +274,8 @@ func (s Spec) prepare() (*job, error) {
 		return nil, fmt.Errorf("the trial has no image")
 	case s.Runs < 0 || s.Timeout < 0 || s.Memory < 0 || s.OutputLimit < 0:
 		return nil, fmt.Errorf("the number of runs and the limits of a trial can't be negative")
+	case s.Runs > MaxRuns:
+		return nil, fmt.Errorf("a trial of %d runs: want %d at most", s.Runs, MaxRuns)
 	}
 	j.Runs = cmp.Or(s.Runs, DefaultRuns)
 	j.Timeout = cmp.Or(s.Timeout, DefaultTimeout)
