@@ -167,6 +167,21 @@ func TestOutputRefused(t *testing.T) {
 	}
 }
 
+// Directories are bounded as files are.
+func TestTooManyDirectories(t *testing.T) {
+	var items []item
+	for n := range maxFiles + 1 {
+		items = append(items, item{name: fmt.Sprintf("d%d", n), kind: tar.TypeDir})
+	}
+	run := checked(t, items...)
+	if len(run.Findings) != 1 || run.Findings[0].Check != CheckSize || !strings.Contains(run.Findings[0].Text, "more than 65535 files and directories") {
+		t.Errorf("%+v", run.Findings)
+	}
+	if run := checked(t, append(items[2:], item{name: "callback.iexec", content: "0x01"})...); run.failed() {
+		t.Errorf("%+v", run.Findings)
+	}
+}
+
 // An engine whose archive isn't of the directory isn't believed.
 func TestHostileArchive(t *testing.T) {
 	for _, name := range []string{"../etc/passwd", "/etc/passwd", "./d/../../etc/passwd"} {
@@ -182,7 +197,7 @@ func TestHostileArchive(t *testing.T) {
 
 // Escape sequences of an app don't reach the terminal.
 func TestReportIsPrintable(t *testing.T) {
-	r := Report{Image: "x", Wanted: 1, Runs: []RunResult{{Number: 1, Stderr: "\x1b[31mred", Findings: []Finding{failure(CheckExitCode, "", "\x1b]0;title\a")}}}}
+	r := Report{Image: "x", Wanted: 1, Runs: []RunResult{{Number: 1, Stderr: "\x1b[31mred", Digests: []Digest{{FileRule, "/iexec_out/\x1b[1m", "0x"}}, Findings: []Finding{failure(CheckExitCode, "", "\x1b]0;title\a")}}}}
 	if text := r.Text(); strings.ContainsAny(text, "\x1b\a") || !strings.Contains(text, "[31mred") {
 		t.Errorf("%q", text)
 	}

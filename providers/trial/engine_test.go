@@ -511,8 +511,8 @@ func (e tester) secrets(t *testing.T) {
 	image := e.script(t, `
 echo "$IEXEC_APP_DEVELOPER_SECRET $IEXEC_APP_DEVELOPER_SECRET_1 $IEXEC_REQUESTER_SECRET_1"
 touch "/tmp/$IEXEC_REQUESTER_SECRET_1"; cat /proc/sys/kernel/random/uuid > "/iexec_out/$IEXEC_APP_DEVELOPER_SECRET"
-{ echo "$IEXEC_REQUESTER_SECRET_1"; cat /proc/sys/kernel/random/uuid; } > /iexec_out/r
-echo '{"deterministic-output-path": "/iexec_out/r"}' > /iexec_out/computed.json`)
+{ echo "$IEXEC_REQUESTER_SECRET_1"; cat /proc/sys/kernel/random/uuid; } > "/iexec_out/r$IEXEC_REQUESTER_SECRET_1"
+echo '{"deterministic-output-path": "/iexec_out/r'$IEXEC_REQUESTER_SECRET_1'"}' > /iexec_out/computed.json`)
 	report := e.try(t, trial.Spec{Image: image, Secrets: map[string]string{"IEXEC_APP_DEVELOPER_SECRET": "hunter2", "IEXEC_REQUESTER_SECRET_1": "hunter22"}})
 	b, err := json.Marshal(report)
 	if err != nil {

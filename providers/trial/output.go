@@ -18,7 +18,7 @@ import (
 // Limits that no Spec can change.
 const (
 	maxNameLength = 31        // UTF-16 units of a file's name: the worker's limit
-	maxFiles      = 1<<16 - 1 // what a zip archive holds without extension; the worker makes one of the output
+	maxFiles      = 1<<16 - 1 // and directories: what a zip archive holds without extension; the worker makes one of the output
 	maxListed     = 10        // of a kind in a report
 )
 
@@ -50,7 +50,7 @@ func readOutput(r io.Reader, dir string, limit int64) (*output, error) {
 	o := &output{entries: map[string]entry{".": {kind: tar.TypeDir}}, counted: map[string]bool{}, dir: dir}
 	archive := tar.NewReader(r)
 	var odd, outside []string
-	for {
+	for seen := 0; ; {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -68,9 +68,9 @@ func readOutput(r io.Reader, dir string, limit int64) (*output, error) {
 		if header.Typeflag != tar.TypeDir {
 			o.files++
 		}
-		if o.files > maxFiles {
+		if seen++; seen > maxFiles {
 			o.partial = true
-			o.findings = append(o.findings, failure(CheckSize, "", "the output has more than %d files, more than a zip archive holds: the worker makes one of it", maxFiles))
+			o.findings = append(o.findings, failure(CheckSize, "", "the output has more than %d files and directories, more than a zip archive holds: the worker makes one of it", maxFiles))
 			break
 		}
 		switch header.Typeflag {

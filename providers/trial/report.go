@@ -139,6 +139,9 @@ func (r *Report) conclude(j *job) {
 		for k := range run.Outside {
 			run.Outside[k] = j.redact(run.Outside[k])
 		}
+		for k := range run.Digests {
+			run.Digests[k].Path = j.redact(run.Digests[k].Path)
+		}
 		run.Digests, run.Outside, run.Findings = notNil(run.Digests), notNil(run.Outside), notNil(run.Findings)
 	}
 	for i := range r.Differences {
@@ -227,7 +230,7 @@ func (r *RunResult) text(b *strings.Builder, wanted int) {
 	}
 	b.WriteByte('\n')
 	for _, d := range r.Digests {
-		fmt.Fprintf(b, "  digest   %s (%s)\n", d.Value, d.describe())
+		fmt.Fprintf(b, "  digest   %s (%s)\n", d.Value, printable(d.describe()))
 	}
 	writeFindings(b, "  ", r.Findings)
 	if r.failed() {

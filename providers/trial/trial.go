@@ -171,7 +171,7 @@ func (e *Engine) Run(ctx context.Context, spec Spec) (_ Report, err error) {
 		r.conclude(j)
 		return r, nil
 	}
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid())) // mode 0700
+	dir, err := os.MkdirTemp("", dirPattern()) // mode 0700
 	if err != nil {
 		return Report{}, fmt.Errorf("make a directory for the trial: %w", err)
 	}
