@@ -1,14 +1,15 @@
 package modules
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -28,7 +29,12 @@ type fetcher interface {
 }
 
 // git fetches from repositories, with the program of that name.
-type git struct{}
+type git struct {
+	most int64 // bytes that a file of a repository may have while it is fetched: all objects are in one
+}
+
+// maxRepository is many times maxBytes, because a server may give nothing but the whole history.
+const maxRepository = 512 << 20
 
 func (git) name(s source) string { return "git::" + s.address + "?ref=" + s.ref }
 
@@ -53,51 +59,80 @@ func (g git) fetch(ctx context.Context, s source, pinned, dir string) (string, e
 	if wanted == "" {
 		wanted = "refs/tags/" + s.ref
 	}
-	if _, err := g.run(ctx, repository, "fetch", "--quiet", "--depth=1", "--no-tags", "--", s.address, wanted); err != nil {
-		if pinned == "" {
-			return "", fmt.Errorf("fetch tag %s of %s: %w. ref must be a tag or a whole commit: branches move", s.ref, s.address, err)
-		}
-		if _, all := g.run(ctx, repository, "fetch", "--quiet", "--", s.address, "+refs/*:refs/fetched/*"); all != nil { // a server that gives no single commits
-			return "", fmt.Errorf("fetch commit %s of %s: %w", pinned, s.address, all)
-		}
-	} else {
+	switch _, err := g.run(ctx, repository, "fetch", "--quiet", "--depth=1", "--no-tags", "--", s.address, wanted); {
+	case err == nil:
 		wanted = "FETCH_HEAD"
+	case errors.Is(err, errLargeRepository):
+		return "", fmt.Errorf("fetch %s: %w", s.address, err)
+	case pinned == "":
+		return "", fmt.Errorf("fetch tag %s of %s: %w. ref must be a tag or a whole commit: branches move", s.ref, s.address, err)
+	default: // a server that gives no single commits; a clone has its refs in one file
+		all := filepath.Join(repository, "all")
+		if _, err := g.run(ctx, repository, "clone", "--quiet", "--mirror", "--", s.address, all); err != nil {
+			return "", fmt.Errorf("fetch commit %s of %s: %w", pinned, s.address, err)
+		}
+		repository = all
 	}
 	commit, err := g.run(ctx, repository, "rev-parse", "--verify", "--quiet", wanted+"^{commit}")
 	if err != nil {
 		return "", fmt.Errorf("%s has no commit %s", s.address, s.ref)
 	}
 	resolved := strings.TrimSpace(string(commit))
-	archive := filepath.Join(repository, "archive.tar")
-	if _, err := g.run(ctx, repository, "archive", "--format=tar", "--output="+archive, resolved); err != nil {
-		return "", err
+	return resolved, g.unpack(ctx, repository, resolved, dir)
+}
+
+// unpack writes the files of a commit into dir. What is small in a repository may be a large archive, so it is none on the disk.
+func (g git) unpack(ctx context.Context, repository, commit, dir string) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	cmd := g.command(ctx, repository, "archive", "--format=tar", commit)
+	archive, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
 	}
-	f, err := os.Open(archive)
 	if err != nil {
-		return "", err
+		return fmt.Errorf("git archive: %w", err)
 	}
-	defer func() { _ = f.Close() }() // only read
-	return resolved, unpack(f, dir)
+	err = unpack(archive, dir)
+	if err != nil {
+		end() // nobody reads on
+	}
+	if ended := cmd.Wait(); err == nil && ended != nil {
+		err = fmt.Errorf("git archive: %w", ended)
+	}
+	return err
 }
 
 // userinfo is what git's own configuration may have put into the URLs that it complains of.
 var userinfo = regexp.MustCompile(`://[^/@\s]+@`)
 
-// run runs git without the configuration of any repository, and without questions.
-func (git) run(ctx context.Context, dir string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", args...) //nolint:gosec // no shell; sources are checked, and come after --
+// bounded is a script that lets the program that it becomes, and all that that starts, write no file of more than so many blocks
+// of 512 bytes: git has no such limit. Writing more is an error, as on a full disk. However few objects are fetched, they are in one file.
+const bounded = `trap "" XFSZ; ulimit -f "$0" && exec git -c fetch.unpackLimit=1 "$@"`
+
+var errLargeRepository = errors.New("the repository is too large for a module, so git was stopped; keep the module in a repository of its own, or in an OCI artifact")
+
+// command is git without the configuration of any repository, and without questions.
+func (g git) command(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", bounded, strconv.FormatInt(g.most/512, 10)}, args...)...) //nolint:gosec // the script is ours; sources are checked, and come after --
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=https:http:ssh:git:file", "GIT_DIR="+dir)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		text := strings.TrimSpace(stderr.String())
-		if text == "" {
-			text = err.Error()
-		}
-		return nil, fmt.Errorf("git %s: %s", args[0], userinfo.ReplaceAllString(strings.ReplaceAll(text, "\n", "; "), "://…@"))
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=https:http:ssh:git:file", "GIT_DIR="+dir)
+	return cmd
+}
+
+func (g git) run(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	out, err := g.command(ctx, dir, args...).Output()
+	if err == nil {
+		return out, nil
 	}
-	return stdout.Bytes(), nil
+	text := err.Error()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		text = strings.TrimSpace(string(exit.Stderr)) // its beginning and its end
+	}
+	if strings.Contains(text, "File too large") {
+		return nil, errLargeRepository
+	}
+	return nil, fmt.Errorf("git %s: %s", args[0], userinfo.ReplaceAllString(strings.ReplaceAll(text, "\n", "; "), "://…@"))
 }
 
 // artifacts are fetched from OCI registries: one layer, a tar archive.

@@ -4,12 +4,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -205,6 +208,67 @@ func TestUnpackHasLimits(t *testing.T) {
 		if err := unpack(bytes.NewReader(data), t.TempDir()); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestGitHasLimits fetches from real repositories that are too large: what git fetches, and what comes out of a small one.
+func TestGitHasLimits(t *testing.T) {
+	t.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
+	repository := t.TempDir()
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "git", append([]string{"-C", repository, "-c", "user.name=a", "-c", "user.email=a@a"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	commit := func(tag string, content []byte) string {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(repository, "main.hcl"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run("add", ".")
+		run("commit", "--quiet", "--message=x")
+		run("tag", tag)
+		return run("rev-parse", "HEAD")
+	}
+	noise := make([]byte, 3<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	run("init", "--quiet")
+	first := commit("small", []byte("# small\n"))
+	run("tag", "-d", "small")
+	second := commit("large", noise)
+	commit("zeros", make([]byte, maxBytes+1))
+
+	const limit = 1 << 20
+	fetch := func(most int64, ref, pinned string) error {
+		_, err := git{most: most}.fetch(t.Context(), source{address: "file://" + repository, ref: ref}, pinned, t.TempDir())
+		return err
+	}
+	for name, err := range map[string]error{
+		"a tag": fetch(limit, "large", ""), "a commit": fetch(limit, second, second),
+	} {
+		if !errors.Is(err, errLargeRepository) || strings.Contains(err.Error(), "branches move") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := fetch(limit, "zeros", ""); !errors.Is(err, errLarge) {
+		t.Errorf("a small repository with a large file: %v", err)
+	}
+	if err := fetch(limit, first, first); err != nil {
+		t.Errorf("a commit that is small: %v", err)
+	}
+	// A server that gives no single commits gives all that it has.
+	for name, value := range map[string]string{"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.version", "GIT_CONFIG_VALUE_0": "0"} {
+		t.Setenv(name, value)
+	}
+	if err := fetch(4*limit, first, first); err != nil {
+		t.Errorf("a commit of a server that gives none: %v", err)
+	}
+	if err := fetch(limit, first, first); !errors.Is(err, errLargeRepository) {
+		t.Errorf("too much of a server that gives no commits: %v", err)
 	}
 }
 

@@ -33,7 +33,7 @@ var refForm = regexp.MustCompile(`^[0-9A-Za-z_][0-9A-Za-z_./+-]*$`)
 // parse reads the source and version of a module block.
 func parse(text, version string) (source, error) {
 	scheme, rest, ok := strings.Cut(text, "::")
-	s := source{fetcher: git{}}
+	s := source{fetcher: git{most: maxRepository}}
 	switch {
 	case ok && scheme == "git":
 		var query string
