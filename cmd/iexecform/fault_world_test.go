@@ -22,6 +22,7 @@ import (
 
 	"github.com/ethereum/go-ethereum"
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/ethclient"
 
@@ -359,7 +360,7 @@ func (w *world) apps() int {
 }
 
 // check is the oracle: the account has exactly one app for each of the configuration's, each of its open orders is one of the
-// state's, at most one of each resource, terms and generation; it has sent so many transactions, with no gap in the nonces
+// state's, at most one of each resource, terms and generation; what the state says of deployments is so; it has sent so many transactions, with no gap in the nonces
 // and nothing waiting; a further plan has nothing to do; the journal is gone; and the state is what an undisturbed run of the
 // same configurations makes.
 func (w *world) check(transactions int) {
@@ -403,6 +404,7 @@ func (w *world) check(transactions int) {
 		}
 		if i.Resource.Type == "iexec_app" {
 			apps++
+			w.checkOrigin(object)
 		}
 		offers := map[string]string{}
 		for _, hash := range slices.Sorted(maps.Keys(attributes.Orders)) {
@@ -430,6 +432,25 @@ func (w *world) check(transactions int) {
 		if got, want := w.shape(), w.reference(); got != want {
 			w.t.Errorf("the state differs from that of an undisturbed run: got\n%s\nwant\n%s", got, want)
 		}
+	}
+}
+
+// checkOrigin looks for the deployment that the state remembers, if it does.
+func (w *world) checkOrigin(app *state.Object) {
+	w.t.Helper()
+	var origin struct{ Transaction, Block string }
+	if app.Origin == nil {
+		return
+	}
+	err := json.Unmarshal(app.Origin, &origin)
+	if err == nil {
+		var receipt *types.Receipt
+		if receipt, err = w.client.TransactionReceipt(w.t.Context(), common.HexToHash(origin.Transaction)); err == nil && receipt.BlockNumber.String() != origin.Block {
+			err = fmt.Errorf("it is in block %s", receipt.BlockNumber)
+		}
+	}
+	if err != nil {
+		w.t.Errorf("the state says that an app was made by %s: %v", app.Origin, err)
 	}
 }
 
@@ -471,6 +492,10 @@ func (w *world) shape() string {
 	delete(s, "digest")
 	for _, facts := range s["networks"].(map[string]any) {
 		delete(facts.(map[string]any), "block")
+	}
+	resources, _ := s["resources"].(map[string]any)
+	for _, object := range resources {
+		delete(object.(map[string]any), "origin") // what was adopted has none
 	}
 	b, err := json.MarshalIndent(anonymous(s), "", " ")
 	if err != nil {
