@@ -39,8 +39,6 @@ type app struct {
 	exit       func(int)
 	interrupts func() (c <-chan os.Signal, stop func())
 
-	ballast []byte // see collectLate
-
 	opened state.Backend // once it was needed
 	codec  *state.Codec  // of the opened backend, or of --state
 	// changing reads a state however it is stored, to store it as the configuration says.
@@ -159,11 +157,6 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
-			if cmd.Name() != "localnet" {
-				a.collectLate()
-			}
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -184,13 +177,6 @@ func (a *app) rootCommand() *cobra.Command {
 		a.showCommand(), a.outputCommand(), a.stateCommand(), a.taintCommand(), a.untaintCommand(), a.refreshCommand(), a.workspaceCommand(), a.lockCommand(), a.forceUnlockCommand(), a.graphCommand(), a.consoleCommand(), a.discoverCommand(), a.migrateCommand(), a.tryCommand(), a.localnetCommand(), a.versionCommand(), a.docsCommand(), a.providersCommand(), a.metadataCommand(),
 	)
 	return root
-}
-
-// collectLate puts off garbage collection: a command lives for a moment, and most of what it allocates it needs until the
-// end. The ballast is never touched, so it takes no memory, but it makes the first collections wait. Planning drops it:
-// with many objects it would only let garbage pile up.
-func (a *app) collectLate() {
-	a.ballast = make([]byte, 32<<20)
 }
 
 func (a *app) unknownCommand(cmd *cobra.Command, name string) error {

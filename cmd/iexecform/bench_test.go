@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,7 +20,6 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
-	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state/local"
 )
@@ -77,17 +75,20 @@ resource "iexec_apporder" "many" {
 	return dir
 }
 
-// benchProgram builds what is measured, once. This binary has the tests and their libraries in it, and starts more slowly.
-var benchProgram = sync.OnceValues(func() (path string, err error) {
-	if path, err = filepath.Abs(filepath.Join("..", "..", "bin", "iexecform-bench")); err != nil {
-		return "", err
+// benchPrograms builds what is measured, once: this binary has the tests and their libraries in it, and starts more slowly.
+// It returns the paths of the program and of the floor.
+var benchPrograms = sync.OnceValues(func() (paths [2]string, err error) {
+	for i, pkg := range []string{".", "./internal/floor"} {
+		if paths[i], err = filepath.Abs(filepath.Join("..", "..", "bin", "bench", []string{"iexecform", "floor"}[i])); err != nil {
+			return paths, err
+		}
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", paths[i], pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return paths, fmt.Errorf("%w\n%s", err, out)
+		}
 	}
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return path, nil
+	return paths, nil
 })
 
 // A cost is what a process took.
@@ -100,7 +101,7 @@ type cost struct {
 func measure(b *testing.B, dir, name string, args ...string) cost {
 	b.Helper()
 	b.StopTimer()
-	released, err := benchProgram()
+	programs, err := benchPrograms()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func measure(b *testing.B, dir, name string, args ...string) cost {
 		b.Fatal(err)
 	}
 	bin := b.TempDir()
-	for name, target := range map[string]string{"iexecform": released, "iexecform-floor": self, "iexecform-measure": self} {
+	for name, target := range map[string]string{"iexecform": programs[0], "floor": programs[1], "iexecform-measure": self} {
 		if err := os.Symlink(target, filepath.Join(bin, name)); err != nil {
 			b.Fatal(err)
 		}
@@ -159,23 +160,38 @@ func (c cost) report(b *testing.B, name string) {
 	b.ReportMetric(float64(c.memory)/1e6, name+"-MB")
 }
 
-// BenchmarkPlan plans n apps and n orders in which nothing changes, in turn with the floor: a program that makes the same
-// calls and no more. ratio is the median of plan's time by that of the floor's.
+// BenchmarkPlan plans n apps and n orders in which nothing changes, in turn with the floor, a program that makes the same
+// calls and no more, in five rounds or more. ratio is the median of plan's time by that of the floor's, times-1000 by that of
+// 1,000 apps.
 func BenchmarkPlan(b *testing.B) {
+	const rounds = 5
+	var thousand cost
 	for _, n := range benchSizes {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			dir := project(b, n)
 			measure(b, dir, "iexecform", "apply", "--auto-approve", "--parallelism=64")
 			writeFloor(b, dir)
 			var plans, floors []cost
-			for b.Loop() {
+			round := func() {
 				plans = append(plans, measure(b, dir, "iexecform", "plan", "--detailed-exitcode"))
-				floors = append(floors, measure(b, dir, "iexecform-floor"))
+				floors = append(floors, measure(b, dir, "floor"))
+			}
+			for b.Loop() {
+				round()
+			}
+			for len(plans) < rounds {
+				round()
 			}
 			p, f := median(plans), median(floors)
 			p.report(b, "plan")
 			f.report(b, "floor")
 			b.ReportMetric(float64(p.time)/float64(f.time), "ratio")
+			switch {
+			case n == 1000:
+				thousand = p
+			case thousand.time > 0:
+				b.ReportMetric(float64(p.time)/float64(thousand.time), "times-1000")
+			}
 		})
 	}
 }
@@ -282,31 +298,6 @@ func dialFloor(b *testing.B, dir string) *chain.Client {
 		b.Fatal(err)
 	}
 	return client
-}
-
-// floor reads the file floor and makes its calls and the market's listing, as bare as can be.
-func floor() {
-	ctx := context.Background()
-	text, err := os.ReadFile("floor")
-	check(err)
-	lines := bytes.Fields(text)
-	client, err := chain.Dial(ctx, string(lines[0]), chain.Options{})
-	check(err)
-	_, err = client.Pin(ctx)
-	check(err)
-	calls := make([]chain.Call, len(lines)-2)
-	for i, line := range lines[2:] {
-		raw := common.Hex2Bytes(string(line))
-		calls[i] = chain.Call{To: common.BytesToAddress(raw[:20]), Data: raw[20:]}
-	}
-	for _, r := range client.Calls(ctx, calls) {
-		check(r.Err)
-	}
-	m, err := market.New(string(lines[1]), poco.Localnet().Domain(), market.Options{})
-	check(err)
-	_, err = m.ListByOwner(ctx, poco.AppOrder, poco.DevAccounts()[0].Address)
-	check(err)
-	os.Exit(0)
 }
 
 func check(err error) {

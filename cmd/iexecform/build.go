@@ -191,7 +191,6 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 		b.close()
 		return nil, err
 	}
-	a.ballast = nil
 	registry := a.providers()
 	registry = maps.Clone(registry)
 	for name, p := range registry {

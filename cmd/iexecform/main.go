@@ -4,9 +4,12 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,7 +24,23 @@ import (
 var version = "dev"
 
 func main() {
+	collectLate()
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, takeEnvironment()))
+}
+
+// collectLate puts off the first garbage collection until 96 MiB are in use: a command lives for a moment, and needs most of what
+// it allocates until the end. One with more to do than that goes on with a garbage collector that rather saves memory.
+// GOGC and GOMEMLIMIT have the last word. SIDE EFFECTS: sets the garbage collector of the process.
+func collectLate() {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	debug.SetMemoryLimit(96 << 20)
+	debug.SetGCPercent(-1)
+	runtime.AddCleanup(new([16]byte), func(int) { // runs after the first collection
+		debug.SetGCPercent(50)
+		debug.SetMemoryLimit(math.MaxInt64)
+	}, 0)
 }
 
 // ownPrefix begins the names of the program's variables.
