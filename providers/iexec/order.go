@@ -358,23 +358,25 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.Int, rows *listing) error {
 	status, before := s.status, s.consumed
 	defer func() { s.changed = s.status != status || s.consumed.Cmp(before) != 0 }()
-	full := consumed.Cmp(s.volume()) >= 0
-	switch {
-	case full && s.status == statusClosing:
-		s.status = statusClosed // by us: consumed stays what it was before
-		return nil
-	case full:
+	if consumed.Cmp(s.volume()) >= 0 {
 		// The chain doesn't tell sold out from closed; the market may.
-		s.consumed, s.status = consumed, statusFilled
-		if rows == nil {
-			return nil
+		said := ""
+		if rows != nil {
+			row, err := c.market.Get(ctx, o.kind, s.hash)
+			if err != nil {
+				return err
+			}
+			if row != nil {
+				said = row.Status
+			}
 		}
-		row, err := c.market.Get(ctx, o.kind, s.hash)
-		if err != nil {
-			return err
-		}
-		if row != nil && row.Status == "canceled" {
-			s.consumed, s.status = before, statusGone
+		switch {
+		case said == "canceled" && s.status != statusClosing:
+			s.status = statusGone
+		case said != "filled" && s.status == statusClosing:
+			s.status = statusClosed // by us
+		default: // it may have been sold out before our closing arrived
+			s.consumed, s.status = consumed, statusFilled
 		}
 		return nil
 	}
