@@ -251,28 +251,33 @@ func oneWallet(t *testing.T, g *ground) {
 	other.check(10)
 }
 
+const internalError = `"error":{"code":-32603,"message":"internal error"}`
+
 func lyingNode(t *testing.T, g *ground) {
 	for _, fault := range []faultproxy.Fault{
 		faultproxy.Cut(nil), faultproxy.Truncate(),
 		func(x *faultproxy.Exchange) { x.Forward(); faultproxy.Status(504, 0)(x) },
 		func(x *faultproxy.Exchange) {
 			x.Forward()
-			faultproxy.Always("", `"error":{"code":-32603,"message":"internal error"}`)(x)
+			faultproxy.Always("", internalError)(x)
 		},
 	} {
 		w := g.world(t)
 		w.write(anApp+anOrder, impatient)
 		w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Times: 1, Fault: fault})
-		r := w.begin(nil, "apply", "--auto-approve").wait()
-		if r.code != 0 { // what the node said can't be told from a refusal: the next run looks
-			r.tells("is journaled and may have been sent; run again to go on with it")
-			w.apply()
-		}
+		r := w.apply()
 		if n := len(r.hashes()); n != 1 {
 			t.Errorf("transactions %v, want one", r.hashes())
 		}
 		w.check(1)
 	}
+	// What it has not taken, and answers so, it is asked to take by the next run.
+	w := g.world(t)
+	w.write(anApp+anOrder, impatient)
+	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Times: 1, Fault: faultproxy.Always("", internalError)})
+	w.fail().tells("is journaled and may have been sent; run again to go on with it")
+	w.apply()
+	w.check(1)
 }
 
 func lowestDropped(t *testing.T, g *ground) {

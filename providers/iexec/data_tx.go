@@ -53,7 +53,7 @@ func (txData) readData(ctx context.Context, c *client, req providers.DataRequest
 		return providers.DataResult{}, err
 	}
 	hash := common.HexToHash(d.str("hash"))
-	tx, err := c.chain.Mined(ctx, hash)
+	tx, err := c.chain.Tx(ctx, hash)
 	switch {
 	case err != nil:
 		return providers.DataResult{}, err

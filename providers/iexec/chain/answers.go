@@ -34,6 +34,12 @@ func isRefusal(err error) bool {
 	return errors.As(err, &answer) && containsAny(answer.Error(), refusals...)
 }
 
+// isUnclear reports whether the node answered what doesn't tell whether it has taken the transaction.
+func isUnclear(err error) bool {
+	var answer rpc.Error
+	return errors.As(err, &answer) && !isRefusal(err)
+}
+
 func isFunds(err error) bool {
 	return errors.Is(err, errFunds) || containsAny(err.Error(), "insufficient funds", "insufficient balance")
 }

@@ -25,8 +25,8 @@ type Tx struct {
 	value *big.Int
 }
 
-// Mined reads a transaction, in one request; nil if the node doesn't know it. SIDE EFFECTS: none.
-func (c *Client) Mined(ctx context.Context, hash common.Hash) (*Tx, error) {
+// Tx reads a transaction, in one request; nil if the node doesn't know it. SIDE EFFECTS: none.
+func (c *Client) Tx(ctx context.Context, hash common.Hash) (*Tx, error) {
 	var sent *struct {
 		From  common.Address
 		To    *common.Address

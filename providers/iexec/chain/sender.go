@@ -365,13 +365,19 @@ func (e *errand) flush(ctx context.Context) error {
 	return nil
 }
 
-// broadcast sends the newest attempt. The node knowing it already is success; its nonce being used is for the poller to judge.
+// broadcast sends the newest attempt. The node knowing it already is success, whatever it answered; its nonce being used is for
+// the poller to judge.
 func (e *errand) broadcast(ctx context.Context, t *transaction) error {
 	raw, err := t.last().MarshalBinary()
 	if err != nil {
 		return fmt.Errorf("encode transaction: %w", err)
 	}
 	err = classify(e.c.sendRaw(ctx, raw))
+	if isUnclear(err) {
+		if tx, lookErr := e.c.Tx(ctx, t.hash()); tx != nil && lookErr == nil {
+			err = nil
+		}
+	}
 	if err == nil {
 		t.setSent(true)
 	}
