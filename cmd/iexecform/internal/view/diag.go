@@ -27,14 +27,14 @@ type Sources map[string]*hcl.File
 func writeDiagnostics(w io.Writer, diags hcl.Diagnostics, sources Sources, width int, colour Palette, compact bool) error {
 	compact = compact && !diags.HasErrors()
 	var summaries []string
-	out := hcl.NewDiagnosticTextWriter(w, sources, uint(width), bool(colour))
+	out := hcl.NewDiagnosticTextWriter(w, sources, 0, bool(colour)) // without wrapping
 	for _, d := range diags {
 		if compact && d.Severity == hcl.DiagWarning {
 			summaries = append(summaries, "- "+d.Summary+place(d))
 			continue
 		}
 		shown := *d
-		shown.Detail = upperFirst(d.Detail)
+		shown.Detail = wrap(upperFirst(d.Detail), width, "")
 		if err := out.WriteDiagnostic(&shown); err != nil {
 			return err
 		}
@@ -105,8 +105,15 @@ func firstWord(s string) string {
 	return strings.TrimRight(word, ".:,;")
 }
 
+// wrap breaks lines that are too long, but for those that begin with a space: they are laid out already.
 func wrap(text string, width int, indent string) string {
-	lines := strings.Split(wordwrap.WrapString(text, uint(max(20, width-len(indent)))), "\n")
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if !strings.HasPrefix(line, " ") {
+			line = wordwrap.WrapString(line, uint(max(20, width-len(indent))))
+		}
+		lines = append(lines, strings.Split(line, "\n")...)
+	}
 	return indent + strings.Join(lines, "\n"+indent)
 }
 
