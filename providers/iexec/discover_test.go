@@ -34,20 +34,27 @@ func counted(t testing.TB, target string, count *atomic.Int64) string {
 	return server.URL
 }
 
-// discover looks with a client of its own, and counts its requests from outside.
-func (w *world) discover() (found providers.Discovery, requests int64) {
+// client is one of the network's, whose requests are counted from outside.
+func (w *world) client() (client providers.Client, count *atomic.Int64) {
 	w.t.Helper()
-	var count atomic.Int64
-	c := nettest.Chain(w.net)
+	c, count := nettest.Chain(w.net), new(atomic.Int64)
 	config := iexec.New().Schema().Provider.Blank().Cty().AsValueMap()
 	config["chain"] = cty.StringVal("localnet")
-	config["rpc_url"], config["market_url"] = cty.StringVal(counted(w.t, c.RPC, &count)), cty.StringVal(counted(w.t, c.Market, &count))
+	config["rpc_url"], config["market_url"] = cty.StringVal(counted(w.t, c.RPC, count)), cty.StringVal(counted(w.t, c.Market, count))
 	client, err := iexec.New().Open(w.t.Context(), providers.OpenRequest{Config: cty.ObjectVal(config), Dir: w.Dir})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer func() { _ = client.(providers.Closer).Close() }()
-	if found, err = client.(providers.Discoverer).Discover(w.t.Context(), poco.DevAccounts()[0].Address.Hex()); err != nil {
+	w.t.Cleanup(func() { _ = client.(providers.Closer).Close() })
+	return client, count
+}
+
+// discover looks with a client of its own.
+func (w *world) discover() (found providers.Discovery, requests int64) {
+	w.t.Helper()
+	client, count := w.client()
+	found, err := client.(providers.Discoverer).Discover(w.t.Context(), poco.DevAccounts()[0].Address.Hex())
+	if err != nil {
 		w.t.Fatal(err)
 	}
 	return found, count.Load()

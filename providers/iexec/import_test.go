@@ -3,31 +3,20 @@ package iexec_test
 import (
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/providers"
-	"github.com/iexecform/iexecform/providers/iexec"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
 )
 
-// imported reads objects with a client of its own, and counts its requests from outside.
+// imported reads objects with a client of its own.
 func (w *world) imported(ids map[string]string) (values map[string]cty.Value, errs map[string]error, requests int64) {
 	w.t.Helper()
-	var count atomic.Int64
-	c := nettest.Chain(w.net)
-	config := iexec.New().Schema().Provider.Blank().Cty().AsValueMap()
-	config["chain"] = cty.StringVal("localnet")
-	config["rpc_url"], config["market_url"] = cty.StringVal(counted(w.t, c.RPC, &count)), cty.StringVal(counted(w.t, c.Market, &count))
-	client, err := iexec.New().Open(w.t.Context(), providers.OpenRequest{Config: cty.ObjectVal(config), Dir: w.Dir})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer func() { _ = client.(providers.Closer).Close() }()
+	client, count := w.client()
 	var reqs []providers.ImportRequest
 	for address, id := range ids {
 		i, err := addr.ParseInstance(address)

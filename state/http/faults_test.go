@@ -2,7 +2,6 @@ package http_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	nethttp "net/http"
 	"net/http/httptest"
@@ -31,8 +30,7 @@ func TestFaults(t *testing.T) {
 			w.WriteHeader(nethttp.StatusServiceUnavailable)
 		case k%7 == 5 && !strings.HasSuffix(r.URL.Path, "/lock"):
 			lost.Add(1)
-			gitlab.ServeHTTP(httptest.NewRecorder(), r)
-			panic(nethttp.ErrAbortHandler)
+			statetest.LoseAnswer(w, r, gitlab)
 		default:
 			gitlab.ServeHTTP(w, r)
 		}
@@ -71,51 +69,15 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A holder is stopped right before a document is written. Its lock is broken, another writes; then the request arrives.
+// A holder is stopped right before a document is written, of the snapshot or of the journal.
 func TestLateWrite(t *testing.T) {
-	for _, suffix := range []string{"shop", "shop-journal-1"} {
+	for _, name := range []string{"shop", "shop-journal-1"} {
 		server := gitlabtest.Start(t)
 		o := options(server.Address("shop"))
-		late, next := open(t, o).Store("default"), open(t, o).Store("default")
-		if _, err := late.Lock(t.Context(), state.Holder{ID: "1"}); err != nil {
-			t.Fatal(err)
+		write := func(r *nethttp.Request) bool {
+			return r.Method == nethttp.MethodPost && strings.HasSuffix(r.URL.Path, "/"+name)
 		}
-		if err := late.Append(t.Context(), statetest.Object(1, statetest.App, `{"n":1}`)); err != nil {
-			t.Fatal(err)
-		}
-		paused, resume := make(chan struct{}), make(chan struct{})
-		var seen atomic.Bool
-		server.Between = func(w nethttp.ResponseWriter, r *nethttp.Request, gitlab nethttp.Handler) {
-			if r.Method == nethttp.MethodPost && strings.HasSuffix(r.URL.Path, "/"+suffix) && seen.CompareAndSwap(false, true) {
-				close(paused)
-				<-resume
-			}
-			gitlab.ServeHTTP(w, r)
-		}
-		done := make(chan error, 1)
-		go func() { done <- late.Compact(t.Context(), statetest.Snapshot(1), nil) }()
-		<-paused
-		if err := next.(state.Unlocker).ForceUnlock(t.Context(), "1"); err != nil {
-			t.Fatal(err)
-		}
-		unlock, err := next.Lock(t.Context(), state.Holder{ID: "2"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if loaded, err := next.Load(t.Context()); err != nil || loaded.Records != 1 {
-			t.Fatalf("loaded %+v: %v", loaded, err)
-		}
-		if err := next.Append(t.Context(), statetest.Object(1, statetest.App, `{"n":2}`)); err != nil {
-			t.Fatal(err)
-		}
-		close(resume)
-		var lost *state.LostLockError
-		if err := <-done; !errors.As(err, &lost) {
-			t.Errorf("%s: the late compact: %v, want a LostLockError", suffix, err)
-		}
-		if err := errors.Join(next.Compact(t.Context(), statetest.Snapshot(1), nil), unlock()); err != nil {
-			t.Errorf("%s: the other's compact: %v", suffix, err)
-		}
+		statetest.LateWrite(t, func() state.Store { return open(t, o).Store("default") }, 0, write, func(b statetest.Between) { server.Between = b })
 	}
 }
 

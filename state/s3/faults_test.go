@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,8 +23,7 @@ func TestLostAnswers(t *testing.T) {
 	server.Between = func(w http.ResponseWriter, r *http.Request, s3 http.Handler) {
 		if r.Method == http.MethodPut && n.Add(1)%2 == 0 {
 			lost.Add(1)
-			s3.ServeHTTP(httptest.NewRecorder(), r)
-			panic(http.ErrAbortHandler)
+			statetest.LoseAnswer(w, r, s3)
 		}
 		s3.ServeHTTP(w, r)
 	}
@@ -54,63 +52,22 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
-// A holder is paused right before it replaces the snapshot. Its lock is broken, another writes; then the request arrives.
+// A holder is stopped right before it replaces the snapshot.
 func TestLateReplace(t *testing.T) {
 	s3test.Credentials(t)
 	for _, before := range []uint64{0, 1} { // without a snapshot, and with one
 		server := s3test.Start(t)
 		o := options(server.URL, server.Bucket(t))
 		o.TTL = time.Minute
-		late, next := open(t, o).Store("default"), open(t, o).Store("default")
 		if before == 1 {
-			if err := late.Compact(t.Context(), statetest.Snapshot(1), nil); err != nil {
+			if err := open(t, o).Store("default").Compact(t.Context(), statetest.Snapshot(1), nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := late.Lock(t.Context(), state.Holder{ID: "1"}); err != nil {
-			t.Fatal(err)
+		write := func(r *http.Request) bool {
+			return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "state.json")
 		}
-		if err := late.Append(t.Context(), statetest.Object(1, statetest.App, `{"n":1}`)); err != nil {
-			t.Fatal(err)
-		}
-		paused, resume := make(chan struct{}), make(chan struct{})
-		var seen atomic.Bool
-		server.Between = func(w http.ResponseWriter, r *http.Request, s3 http.Handler) {
-			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "state.json") {
-				if seen.CompareAndSwap(false, true) {
-					close(paused)
-					<-resume
-				}
-			}
-			s3.ServeHTTP(w, r)
-		}
-		done := make(chan error, 1)
-		go func() { done <- late.Compact(t.Context(), statetest.Snapshot(before+1), nil) }()
-		<-paused
-		if err := next.(state.Unlocker).ForceUnlock(t.Context(), "1"); err != nil {
-			t.Fatal(err)
-		}
-		unlock, err := next.Lock(t.Context(), state.Holder{ID: "2"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		loaded, err := next.Load(t.Context())
-		if err != nil || loaded.Snapshot.Serial != before || loaded.Records != 1 {
-			t.Fatalf("loaded %+v: %v", loaded, err)
-		}
-		if err := next.Append(t.Context(), statetest.Object(1, statetest.App, `{"n":2}`)); err != nil {
-			t.Fatal(err)
-		}
-		close(resume)
-		var lost *state.LostLockError
-		if err := <-done; !errors.As(err, &lost) {
-			t.Errorf("the late compact: %v, want a LostLockError", err)
-		}
-		s := statetest.Snapshot(before + 1)
-		s.Resources[statetest.App].Attributes = json.RawMessage(`{"n":2}`)
-		if err := errors.Join(next.Compact(t.Context(), s, nil), unlock()); err != nil {
-			t.Errorf("the other's compact: %v", err)
-		}
+		statetest.LateWrite(t, func() state.Store { return open(t, o).Store("default") }, before, write, func(b statetest.Between) { server.Between = b })
 	}
 }
 
