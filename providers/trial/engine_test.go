@@ -19,6 +19,7 @@ import (
 	dockercontext "github.com/docker/cli/cli/context/docker"
 	"github.com/docker/cli/cli/context/store"
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
 
 	"github.com/iexecform/iexecform/providers/trial"
 	"github.com/iexecform/iexecform/providers/trial/enginetest"
@@ -544,10 +545,37 @@ echo '{"deterministic-output-path": "/iexec_out"}' > /iexec_out/computed.json`)
 	}
 }
 
+// An app has a network only when that is asked for. An engine without networks can't show more than what it is told.
 func (e tester) network(t *testing.T) {
-	image := e.script(t, writesResult+"ls /sys/class/net")
-	report := e.try(t, trial.Spec{Image: image})
+	report := e.try(t, trial.Spec{Image: e.script(t, writesResult+"ls /sys/class/net")})
 	if !report.Passed || report.Runs[0].Stdout != "lo\n" {
 		t.Error(report.Text())
+	}
+	for _, asked := range []bool{false, true} {
+		image := e.script(t, "sleep 1000")
+		label := trial.Label + "=" + image
+		begun := e.engine.Starts(t, label)
+		ctx, cancel := context.WithCancel(t.Context())
+		var network string
+		spec := trial.Spec{Image: image, Network: asked, Progress: func(string) {
+			go func() {
+				defer cancel()
+				select {
+				case <-begun:
+					found, err := e.engine.ContainerList(t.Context(), client.ContainerListOptions{Filters: client.Filters{}.Add("label", label)})
+					if err == nil && len(found.Items) == 1 {
+						network = found.Items[0].HostConfig.NetworkMode
+					}
+				case <-t.Context().Done():
+				}
+			}()
+		}}
+		if _, err := trial.Run(ctx, spec); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		<-ctx.Done()
+		if network == "" || (network == "none") == asked {
+			t.Errorf("network asked for: %v, and the container has %q", asked, network)
+		}
 	}
 }
