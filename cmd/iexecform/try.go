@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 	"github.com/zclconf/go-cty/cty"
@@ -63,8 +62,8 @@ func (a *app) tryCommand() *cobra.Command {
 	flags.IntVar(&o.runs, "runs", trial.DefaultRuns, "run it `N` times")
 	flags.StringVar(&o.category, "category", "XS", "allow the time of `CATEGORY`: XS, S, M, L, XL or 0 to 4")
 	flags.DurationVar(&o.timeout, "timeout", 0, "allow `TIME` instead of a category's, such as 90s")
-	flags.StringVar(&o.memory, "memory", units.BytesSize(trial.DefaultMemory), "allow `SIZE` of memory, such as 512MiB")
-	flags.StringVar(&o.outputLimit, "output-limit", units.BytesSize(trial.DefaultOutputLimit), "allow `SIZE` of output")
+	flags.StringVar(&o.memory, "memory", trial.FormatSize(trial.DefaultMemory), "allow `SIZE` of memory, such as 512MiB")
+	flags.StringVar(&o.outputLimit, "output-limit", trial.FormatSize(trial.DefaultOutputLimit), "allow `SIZE` of output")
 	flags.BoolVar(&o.network, "network", false, "let the app use the network")
 	flags.BoolVar(&o.json, "json", false, "print the report as JSON")
 	o.addVariables(flags)

@@ -132,9 +132,6 @@ func open(ctx context.Context, options []client.Opt) (*Engine, error) {
 // Close closes the connections to the engine.
 func (e *Engine) Close() error { return e.api.Close() }
 
-// Name is the engine's name and version.
-func (e *Engine) Name() string { return e.name }
-
 // image is an image that the engine has.
 type image struct {
 	id, digest  string // digest is that of the manifest or index in its registry, "" for an image of this engine alone

@@ -56,8 +56,8 @@ type Category struct {
 	Timeout time.Duration
 }
 
-// Categories are those that the protocol is deployed with, by number.
-func Categories() []Category {
+// categories are those that the protocol is deployed with, by number.
+func categories() []Category {
 	return []Category{
 		{"XS", 300 * time.Second}, {"S", 1200 * time.Second}, {"M", 3600 * time.Second}, {"L", 10800 * time.Second}, {"XL", 36000 * time.Second},
 	}
@@ -65,7 +65,7 @@ func Categories() []Category {
 
 // ParseCategory finds a category by its name, in any case, or its number.
 func ParseCategory(text string) (Category, error) {
-	all := Categories()
+	all := categories()
 	for i, c := range all {
 		if strings.EqualFold(text, c.Name) || text == strconv.Itoa(i) {
 			return c, nil
@@ -142,22 +142,21 @@ type InputFile struct {
 // there was no trial: ErrNoEngine, ErrNoImage, a file that can't be read, an invalid Spec, or that the context has ended.
 // SIDE EFFECTS: pulls the image; runs containers and removes them.
 func Run(ctx context.Context, spec Spec) (Report, error) {
+	j, err := spec.prepare()
+	if err != nil {
+		return Report{}, err
+	}
 	e, err := Connect(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	defer func() { _ = e.Close() }()
-	return e.Run(ctx, spec)
+	return e.try(ctx, j)
 }
 
-// Run is as the function Run, on this engine. It may be called from several goroutines.
-func (e *Engine) Run(ctx context.Context, spec Spec) (_ Report, err error) {
-	j, err := spec.prepare()
-	if err != nil {
-		return Report{}, err
-	}
+func (e *Engine) try(ctx context.Context, j *job) (_ Report, err error) {
 	r := Report{
-		FormatVersion: FormatVersion, Image: spec.Image, Platform: Platform, Engine: e.name, Inputs: j.fingerprint, Command: j.command,
+		FormatVersion: FormatVersion, Image: j.Image, Platform: Platform, Engine: e.name, Inputs: j.fingerprint, Command: j.command,
 		Limits: Limits{Timeout: j.Timeout.Seconds(), Memory: j.Memory, Output: j.OutputLimit, Network: j.Network},
 		Wanted: j.Runs,
 	}
@@ -182,9 +181,9 @@ func (e *Engine) Run(ctx context.Context, spec Spec) (_ Report, err error) {
 	}()
 	if err := e.runs(ctx, img, j, dir, &r); err != nil {
 		if ctx.Err() != nil {
-			return Report{}, fmt.Errorf("the trial of %s was interrupted: %w", spec.Image, context.Cause(ctx))
+			return Report{}, fmt.Errorf("the trial of %s was interrupted: %w", j.Image, context.Cause(ctx))
 		}
-		return Report{}, fmt.Errorf("try %s: %w", spec.Image, err)
+		return Report{}, fmt.Errorf("try %s: %w", j.Image, err)
 	}
 	r.conclude(j)
 	return r, nil
