@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,13 +20,12 @@ import (
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
-	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state/local"
 )
 
-// The benchmarks run the program as a user does: as it is released, one process a command, against a local network in this
-// process. Times are those of whole processes: ms is what passes, cpu-ms what they compute for, which says more where others
+// The benchmarks run the program as a user does: as it is released, one process a command, against a local network in a process
+// of its own. Times are those of whole processes: ms is what passes, cpu-ms what they compute for, which says more where others
 // work too. MB is the peak resident memory.
 
 var benchSizes = []int{100, 1000, 10000}
@@ -33,8 +33,7 @@ var benchSizes = []int{100, 1000, 10000}
 // project is a directory with n apps and an order each. The images are made up, so nobody watches their tags.
 func project(b *testing.B, n int) string {
 	b.Helper()
-	net := nettest.Start(b, func(o *localnet.Options) { o.MaxOpenOrders = -1 })
-	c := nettest.Chain(net)
+	net := benchNetwork(b)
 	dir := b.TempDir()
 	var apps strings.Builder
 	for i := range n {
@@ -64,15 +63,43 @@ resource "iexec_apporder" "many" {
   appprice = each.value.price
   volume   = 100
 }
-`, c.RPC, c.Market, &apps)
+`, net.RPCURL, net.MarketURL, &apps)
 	if err := os.WriteFile(filepath.Join(dir, "main.hcl"), []byte(config), 0o644); err != nil {
 		b.Fatal(err)
 	}
 	// The floor is told where the network is.
-	if err := os.WriteFile(filepath.Join(dir, "floor"), []byte(c.RPC+"\n"+c.Market+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "floor"), []byte(net.RPCURL+"\n"+net.MarketURL+"\n"), 0o644); err != nil {
 		b.Fatal(err)
 	}
 	return dir
+}
+
+// benchNetwork starts a local network in a process of its own, so that what one network holds doesn't slow the next one.
+func benchNetwork(b *testing.B) (info localnet.Info) {
+	b.Helper()
+	programs, err := benchPrograms()
+	if err != nil {
+		b.Fatal(err)
+	}
+	const anyPort = "127.0.0.1:0"
+	cmd := exec.CommandContext(b.Context(), programs[0], "localnet", "--json", "--max-open-orders=-1", "--rpc="+anyPort, "--market="+anyPort, "--sms="+anyPort, "--registry="+anyPort)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	var told bytes.Buffer
+	cmd.Stderr = &told
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	if err := json.NewDecoder(out).Decode(&info); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		b.Fatalf("the local network doesn't start: %v\n%s", err, told.String())
+	}
+	b.Cleanup(func() { _ = cmd.Wait() }) // the context ends before
+	return info
 }
 
 // benchPrograms builds what is measured, once: this binary has the tests and their libraries in it, and starts more slowly.
