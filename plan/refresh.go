@@ -103,7 +103,7 @@ func (b *builder) readType(ctx context.Context, client providers.Client, instanc
 // decode reads the objects of the state, on all processors.
 func (b *builder) decode(instances []addr.Instance) []object {
 	objects := make([]object, len(instances))
-	letGo := b.PlanOnly && len(b.imports) == 0 && !b.Config.HasImports() // see managedBy
+	letGo := b.PlanOnly && len(b.Imports) == 0 && !b.Config.HasImports() // see managedBy
 	share := 1 + (len(instances)-1)/runtime.GOMAXPROCS(0)
 	var wg sync.WaitGroup
 	for from := 0; from < len(instances); from += share {
