@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/moby/client"
 
-	"github.com/iexecform/iexecform/providers/trial/enginetest"
+	"github.com/iexecform/iexecform/providers/docker/enginetest"
 )
 
 // BenchmarkPush pushes an image of 1 GB, in four layers that can't be compressed, to a registry of this machine that hasn't got

@@ -15,12 +15,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/iexecform/iexecform/providers/docker/enginetest"
 	"github.com/iexecform/iexecform/providers/iexec/localnet"
 	"github.com/iexecform/iexecform/providers/iexec/localnet/nettest"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/providers/trial"
-	"github.com/iexecform/iexecform/providers/trial/enginetest"
 )
 
 // TestTry runs testdata/try/*.txtar on a container engine. Beside testscript's own commands there are those of TestScripts

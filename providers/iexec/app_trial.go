@@ -19,6 +19,7 @@ import (
 
 	"github.com/iexecform/iexecform/config/schema"
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/docker"
 	"github.com/iexecform/iexecform/providers/trial"
 )
 
@@ -501,7 +502,7 @@ func (c *client) readyForTrials(ctx context.Context, actions []providers.Action)
 	if c.standsIn || !slices.ContainsFunc(actions, func(a providers.Action) bool { return a.Kind == trialBlockName }) {
 		return nil
 	}
-	engine, err := trial.Connect(ctx)
+	engine, err := docker.Connect(ctx)
 	if err != nil {
 		return fmt.Errorf("the plan has images to try: %w. Or plan with --skip-trial", err)
 	}

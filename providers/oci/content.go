@@ -12,10 +12,11 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/daemon"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/iexecform/iexecform/providers/docker"
 )
 
 // Content is an image, or an index of several platforms, that is on this machine.
@@ -33,12 +34,17 @@ const enginePrefix = "engine:"
 const refName = "org.opencontainers.image.ref.name"
 
 // openContent opens a source: an OCI layout (a directory), a docker archive (a file), or an image of the local engine. A
-// source that holds several images must have one with the name or tag of the reference. SIDE EFFECTS: reads files, asks the
-// engine.
-func openContent(ctx context.Context, dir, source string, reference name.Tag) (content, error) {
+// source that holds several images must have one with the name or tag of the reference. end must be called when the content
+// isn't read any more; it is nil with an error. SIDE EFFECTS: reads files, asks the engine.
+func openContent(ctx context.Context, dir, source string, reference name.Tag) (what content, end func(), err error) {
 	if engine, ok := strings.CutPrefix(source, enginePrefix); ok {
 		return openEngine(ctx, engine)
 	}
+	what, err = openFile(dir, source, reference)
+	return what, func() {}, err
+}
+
+func openFile(dir, source string, reference name.Tag) (content, error) {
 	path := source
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
@@ -101,14 +107,46 @@ func openArchive(path, source string, reference name.Tag) (content, error) {
 	return image, nil
 }
 
-func openEngine(ctx context.Context, reference string) (content, error) {
+// openEngine saves an image of the engine, because it is read more than once: into a file without a name, which goes with the
+// process however that ends.
+func openEngine(ctx context.Context, reference string) (_ content, end func(), err error) {
 	ref, err := name.ParseReference(reference)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not the name of an image: want engine:NAME:TAG", reference)
+		return nil, nil, fmt.Errorf("%q is not the name of an image: want engine:NAME:TAG", reference)
 	}
-	image, err := daemon.Image(ref, daemon.WithContext(ctx), daemon.WithFileBufferedOpener())
+	engine, err := docker.Connect(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("image %s of the local engine: %w; is it built, and does the engine run?", reference, err)
+		return nil, nil, fmt.Errorf("image %s of the local engine: %w", reference, err)
 	}
-	return image, nil
+	defer func() { _ = engine.Close() }()
+	f, err := os.CreateTemp("", "iexecform-image-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a file for the image %s of the local engine: %w", reference, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // nothing of it is wanted
+		}
+	}()
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, nil, err
+	}
+	size, err := save(ctx, engine, ref.Name(), f)
+	if err != nil {
+		return nil, nil, fmt.Errorf("image %s of the local engine: %w; is it built?", reference, err)
+	}
+	image, err := tarball.Image(func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, 0, size)), nil }, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("image %s of the local engine: %w", reference, err)
+	}
+	return image, func() { _ = f.Close() }, nil
+}
+
+func save(ctx context.Context, engine *docker.Engine, image string, w io.Writer) (size int64, err error) {
+	r, err := engine.ImageSave(ctx, []string{image})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = r.Close() }() // it was only read
+	return io.Copy(w, r)
 }

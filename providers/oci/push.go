@@ -221,10 +221,11 @@ func (c *client) wanted(ctx context.Context, typ string, t target) (source, erro
 	if err != nil {
 		return source{}, err
 	}
-	local, err := openContent(ctx, c.dir, t.Source, tag)
+	local, end, err := openContent(ctx, c.dir, t.Source, tag)
 	if err != nil {
 		return source{}, err
 	}
+	defer end()
 	image, err := describe(local)
 	if err != nil {
 		return source{}, fmt.Errorf("%s: %w", t.Source, err)
@@ -305,10 +306,11 @@ func (c *client) doPush(ctx context.Context, req providers.DoRequest) error {
 	if err != nil {
 		return err
 	}
-	local, err := openContent(ctx, c.dir, t.Source, tag)
+	local, end, err := openContent(ctx, c.dir, t.Source, tag)
 	if err != nil {
 		return err
 	}
+	defer end()
 	image, err := describe(local)
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.Source, err)

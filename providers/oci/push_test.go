@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/docker/enginetest"
 	"github.com/iexecform/iexecform/providers/oci"
 	"github.com/iexecform/iexecform/providers/providertest"
 )
@@ -471,5 +472,24 @@ func TestPushBadInput(t *testing.T) {
 	y.Write(fmt.Sprintf("resource \"oci_image\" \"i\" {\n  source = \"text\"\n  reference = \"%s/you/app\"\n}\n", y.host))
 	if text := y.TryPlan().Diags.Error(); !strings.Contains(text, "names no tag") {
 		t.Errorf("without a tag: %s", text)
+	}
+}
+
+// An image of the engine is saved on the way, and nothing of that is left.
+func TestPushFromAnEngine(t *testing.T) {
+	engine := enginetest.Start(t)
+	t.Setenv("DOCKER_HOST", engine.Host)
+	y := newYard(t)
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	y.offer("engine:"+engine.Import(t, enginetest.Image{}), "1.0")
+	y.Apply()
+	y.Settled()
+	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+		t.Errorf("%v is left: %v", left, err)
+	}
+	y.offer("engine:no/such:1.0", "1.0")
+	if text := y.TryPlan().Diags.Error(); !strings.Contains(text, "no/such:1.0 of the local engine") || !strings.Contains(text, "is it built?") {
+		t.Error(text)
 	}
 }

@@ -30,7 +30,7 @@ const Label = "com.github.iexecform.trial"
 const cleanupTime = time.Minute
 
 // run makes one run of the app and reads its output into dir. The output is complete if the run didn't fail.
-func (e *Engine) run(ctx context.Context, img image, j *job, number int, dir string) (run RunResult, out *output, err error) {
+func (e worker) run(ctx context.Context, img image, j *job, number int, dir string) (run RunResult, out *output, err error) {
 	run = RunResult{Number: number}
 	c, err := e.create(ctx, img, j)
 	if err != nil {
@@ -85,7 +85,7 @@ type running struct {
 }
 
 // create makes the container. It isn't cut short by the end of the context: then nobody would know what to remove.
-func (e *Engine) create(ctx context.Context, img image, j *job) (*running, error) {
+func (e worker) create(ctx context.Context, img image, j *job) (*running, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	network := container.NetworkMode("none")
@@ -97,7 +97,7 @@ func (e *Engine) create(ctx context.Context, img image, j *job) (*running, error
 		return mount.Mount{Type: mount.TypeVolume, Target: at, VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: labels}}
 	}
 	name := "iexecform-trial-" + strings.ToLower(rand.Text()[:12])
-	created, err := e.api.ContainerCreate(ctx, client.ContainerCreateOptions{
+	created, err := e.ContainerCreate(ctx, client.ContainerCreateOptions{
 		Name: name,
 		Config: &container.Config{
 			Image: img.id, Cmd: j.command, Env: j.environment(), Labels: labels, AttachStdout: true, AttachStderr: true,
@@ -112,7 +112,7 @@ func (e *Engine) create(ctx context.Context, img image, j *job) (*running, error
 	if err != nil {
 		return nil, fmt.Errorf("create the container: %w", err)
 	}
-	return &running{api: e.api, id: created.ID}, nil
+	return &running{api: e.Client, id: created.ID}, nil
 }
 
 // remove kills the container and removes it with its volumes, also after the context has ended.

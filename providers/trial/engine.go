@@ -5,16 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	dockerconfig "github.com/docker/cli/cli/config"
-	dockercontext "github.com/docker/cli/cli/context/docker"
-	"github.com/docker/cli/cli/context/store"
 	"github.com/moby/moby/api/pkg/authconfig"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
@@ -22,115 +17,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// ErrNoEngine is that no container engine can be reached. Its text says how to get one.
-var ErrNoEngine = errors.New("no container engine answers")
-
 // ErrNoImage is that the engine neither has the image nor can pull it.
 var ErrNoImage = errors.New("the image can't be had")
-
-const howToGetAnEngine = "Install Docker (on Debian and Ubuntu: apt-get install docker.io; on macOS and Windows: Docker Desktop), " +
-	"or use Podman (systemctl --user start podman.socket), or set DOCKER_HOST or a docker context to an engine elsewhere"
-
-// Engine is a container engine that speaks the Docker Engine API: Docker's, or Podman's.
-type Engine struct {
-	api  *client.Client
-	name string // with its version
-}
-
-// Connect finds the engine as the docker command does: DOCKER_HOST, else the docker context that DOCKER_CONTEXT or the
-// docker configuration names, else the usual socket. Where nobody listens there, Podman's sockets are tried. The error is
-// ErrNoEngine. Close must be called.
-func Connect(ctx context.Context) (*Engine, error) {
-	options, where, err := endpoint()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w. %s", ErrNoEngine, err, howToGetAnEngine)
-	}
-	e, err := open(ctx, options)
-	if err == nil || where != "" {
-		return e, err
-	}
-	for _, socket := range []string{
-		filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "podman", "podman.sock"), "/run/podman/podman.sock",
-	} {
-		if !filepath.IsAbs(socket) {
-			continue
-		}
-		if e, failed := open(ctx, []client.Opt{client.WithHost("unix://" + socket)}); failed == nil {
-			return e, nil
-		}
-	}
-	return nil, err
-}
-
-// endpoint returns how to reach the engine, and where that was said: "" when it wasn't.
-func endpoint() (options []client.Opt, where string, err error) {
-	if host := os.Getenv(client.EnvOverrideHost); host != "" {
-		if strings.HasPrefix(host, "ssh://") {
-			ep := dockercontext.Endpoint{EndpointMeta: dockercontext.EndpointMeta{Host: host}}
-			options, err = ep.ClientOpts()
-			return options, client.EnvOverrideHost, err
-		}
-		return []client.Opt{client.FromEnv}, client.EnvOverrideHost, nil
-	}
-	name, where := os.Getenv("DOCKER_CONTEXT"), "DOCKER_CONTEXT"
-	if name == "" {
-		file, err := dockerconfig.Load(dockerconfig.Dir())
-		if err != nil {
-			return nil, "", fmt.Errorf("read the docker configuration: %w", err)
-		}
-		name, where = file.CurrentContext, file.Filename
-	}
-	if name == "" || name == "default" {
-		return []client.Opt{client.FromEnv}, "", nil
-	}
-	contexts := store.New(dockerconfig.ContextStoreDir(), store.NewConfig(
-		func() any { return &map[string]any{} },
-		store.EndpointTypeGetter(dockercontext.DockerEndpoint, func() any { return &dockercontext.EndpointMeta{} }),
-	))
-	meta, err := contexts.GetMetadata(name)
-	if err != nil {
-		return nil, "", fmt.Errorf("docker context %s, named by %s: %w", name, where, err)
-	}
-	found, err := dockercontext.EndpointFromContext(meta)
-	if err != nil {
-		return nil, "", fmt.Errorf("docker context %s: %w", name, err)
-	}
-	ep, err := dockercontext.WithTLSData(contexts, name, found)
-	if err != nil {
-		return nil, "", fmt.Errorf("docker context %s: %w", name, err)
-	}
-	options, err = ep.ClientOpts()
-	return options, where, err
-}
-
-func open(ctx context.Context, options []client.Opt) (*Engine, error) {
-	api, err := client.New(append(slices.Clone(options), client.WithUserAgent("iexecform"))...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w. %s", ErrNoEngine, err, howToGetAnEngine)
-	}
-	version, err := api.ServerVersion(ctx, client.ServerVersionOptions{})
-	if err != nil {
-		_ = api.Close()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		help := howToGetAnEngine
-		if errors.Is(err, os.ErrPermission) {
-			help = "This user may not use it: join its group (for Docker: usermod -aG docker USER, then log in again)"
-		}
-		return nil, fmt.Errorf("%w at %s: %w. %s", ErrNoEngine, api.DaemonHost(), err, help)
-	}
-	name := "Docker"
-	for _, c := range version.Components {
-		if strings.HasPrefix(c.Name, "Podman") {
-			name = "Podman"
-		}
-	}
-	return &Engine{api: api, name: name + " " + version.Version}, nil
-}
-
-// Close closes the connections to the engine.
-func (e *Engine) Close() error { return e.api.Close() }
 
 // image is an image that the engine has.
 type image struct {
@@ -155,7 +43,7 @@ func (img image) check(command []string) (findings []Finding) {
 }
 
 // image finds the image that is to be tried, and pulls it when the engine hasn't got it.
-func (e *Engine) image(ctx context.Context, s *Spec) (image, error) {
+func (e worker) image(ctx context.Context, s *Spec) (image, error) {
 	name, err := parseReference(s.Image, s.Digest)
 	if err != nil {
 		return image{}, err
@@ -199,8 +87,8 @@ func parseReference(text, sum string) (reference.Named, error) {
 	return reference.WithDigest(reference.TrimNamed(name), d)
 }
 
-func (e *Engine) inspect(ctx context.Context, name reference.Named) (image, error) {
-	found, err := e.api.ImageInspect(ctx, name.String())
+func (e worker) inspect(ctx context.Context, name reference.Named) (image, error) {
+	found, err := e.ImageInspect(ctx, name.String())
 	if err != nil {
 		return image{}, err
 	}
@@ -220,12 +108,12 @@ func (e *Engine) inspect(ctx context.Context, name reference.Named) (image, erro
 	return img, nil
 }
 
-func (e *Engine) pull(ctx context.Context, name reference.Named) error {
+func (e worker) pull(ctx context.Context, name reference.Named) error {
 	auth, err := credentials(name)
 	if err != nil {
 		return err
 	}
-	progress, err := e.api.ImagePull(ctx, name.String(), client.ImagePullOptions{
+	progress, err := e.ImagePull(ctx, name.String(), client.ImagePullOptions{
 		RegistryAuth: auth, Platforms: []ocispec.Platform{{OS: "linux", Architecture: "amd64"}},
 	})
 	if err != nil {
@@ -255,7 +143,7 @@ func credentials(name reference.Named) (string, error) {
 	})
 }
 
-func (e *Engine) explain(ctx context.Context, verb string, name reference.Named, err error) error {
+func (e worker) explain(ctx context.Context, verb string, name reference.Named, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -267,7 +155,7 @@ func (e *Engine) explain(ctx context.Context, verb string, name reference.Named,
 		help = "Check the name and the checksum, push the image, or log in with docker login if it is private"
 	}
 	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") { // Docker takes plain HTTP from this machine's registries
-		help = fmt.Sprintf("%s wants HTTPS of this registry. For Podman, write into /etc/containers/registries.conf: [[registry]], location = %q, insecure = true", e.name, reference.Domain(name))
+		help = fmt.Sprintf("%s wants HTTPS of this registry. For Podman, write into /etc/containers/registries.conf: [[registry]], location = %q, insecure = true", e.Name, reference.Domain(name))
 	}
-	return fmt.Errorf("%w: %s could not %s %s: %w. %s", ErrNoImage, e.name, verb, reference.FamiliarString(name), err, help)
+	return fmt.Errorf("%w: %s could not %s %s: %w. %s", ErrNoImage, e.Name, verb, reference.FamiliarString(name), err, help)
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/moby/moby/client"
 
+	"github.com/iexecform/iexecform/providers/docker"
+	"github.com/iexecform/iexecform/providers/docker/enginetest"
 	"github.com/iexecform/iexecform/providers/trial"
-	"github.com/iexecform/iexecform/providers/trial/enginetest"
 )
 
 // built is an image of a script for a platform, as a registry takes it.
@@ -25,9 +26,9 @@ func built(t *testing.T, script, platform string) v1.Image {
 
 // An image is pulled from its registry, by digest if one is given: then it doesn't matter what became of the tag.
 func (e tester) pulled(t *testing.T) {
-	if found, err := trial.Connect(t.Context()); err != nil {
+	if found, err := docker.Connect(t.Context()); err != nil {
 		t.Fatal(err)
-	} else if podman := strings.HasPrefix(found.Name(), "Podman"); found.Close() == nil && podman {
+	} else if podman := strings.HasPrefix(found.Name, "Podman"); found.Close() == nil && podman {
 		t.Log("not looked at: Podman pulls from registries without HTTPS only where its configuration says so")
 		return
 	}

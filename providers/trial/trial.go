@@ -34,6 +34,8 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
+
+	"github.com/iexecform/iexecform/providers/docker"
 )
 
 // Defaults of a Spec. The limits of memory and output are those of today's workers for results and enclaves.
@@ -139,24 +141,27 @@ type InputFile struct {
 }
 
 // Run tries an image on the engine that DOCKER_HOST, the docker context or the usual sockets lead to. The error tells why
-// there was no trial: ErrNoEngine, ErrNoImage, a file that can't be read, an invalid Spec, or that the context has ended.
+// there was no trial: docker.ErrNoEngine, ErrNoImage, a file that can't be read, an invalid Spec, or that the context has ended.
 // SIDE EFFECTS: pulls the image; runs containers and removes them.
 func Run(ctx context.Context, spec Spec) (Report, error) {
 	j, err := spec.prepare()
 	if err != nil {
 		return Report{}, err
 	}
-	e, err := Connect(ctx)
+	e, err := docker.Connect(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	defer func() { _ = e.Close() }()
-	return e.try(ctx, j)
+	return worker{e}.try(ctx, j)
 }
 
-func (e *Engine) try(ctx context.Context, j *job) (_ Report, err error) {
+// A worker runs trials on an engine.
+type worker struct{ *docker.Engine }
+
+func (e worker) try(ctx context.Context, j *job) (_ Report, err error) {
 	r := Report{
-		FormatVersion: FormatVersion, Image: j.Image, Platform: Platform, Engine: e.name, Inputs: j.fingerprint, Command: j.command,
+		FormatVersion: FormatVersion, Image: j.Image, Platform: Platform, Engine: e.Name, Inputs: j.fingerprint, Command: j.command,
 		Limits: Limits{Timeout: j.Timeout.Seconds(), Memory: j.Memory, Output: j.OutputLimit, Network: j.Network},
 		Wanted: j.Runs,
 	}
@@ -191,7 +196,7 @@ func (e *Engine) try(ctx context.Context, j *job) (_ Report, err error) {
 
 // runs makes the runs, one after the other so that they don't slow each other down, and compares each with the first. It
 // ends at the first failure: another run would tell nothing more.
-func (e *Engine) runs(ctx context.Context, img image, j *job, dir string, r *Report) error {
+func (e worker) runs(ctx context.Context, img image, j *job, dir string, r *Report) error {
 	var first *output
 	for n := 1; n <= j.Runs; n++ {
 		j.progress("Run %d of %d", n, j.Runs)

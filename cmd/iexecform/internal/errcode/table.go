@@ -6,6 +6,7 @@ import (
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
+	"github.com/iexecform/iexecform/providers/docker"
 	"github.com/iexecform/iexecform/providers/iexec/chain"
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/sms"
@@ -189,7 +190,7 @@ var table = []Code{
 	{ID: "IXF6303", is: as[*sms.ExistsError](nil), Meaning: "The app has a secret already, which can be neither read nor changed."},
 
 	{ID: "IXF6401", is: as[*trial.FailedError](nil), Meaning: "An image did not pass its trial: it is not fit to be offered. What waits for it is not done."},
-	{ID: "IXF6402", is: is(trial.ErrNoEngine), Meaning: "No container engine can be reached, and one is needed."},
+	{ID: "IXF6402", is: is(docker.ErrNoEngine), Meaning: "No container engine can be reached, and one is needed."},
 	{ID: "IXF6403", is: is(trial.ErrNoImage), Meaning: "The container engine neither has the image nor can pull it."},
 
 	{ID: "IXF9001", Meaning: "A defect of the program: please report it.", Summaries: []string{"Incomplete answer", "Invalid configuration"}},
