@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -172,7 +173,7 @@ func ParseInstance(text string) (Instance, error) {
 func ParseTarget(text string) (Instance, error) {
 	m, rest, ok := cutModule(text)
 	switch {
-	case !ok:
+	case !ok, !utf8.ValidString(text): // what isn't UTF-8 would be written as other text than was read
 		return Instance{}, invalid(text)
 	case m != "" && rest == "":
 		return Instance{Resource: Resource{Module: m}}, nil

@@ -40,7 +40,7 @@ func TestInstanceText(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "iexec_app", "data.oci_image", "iexec_app.a.b", "iexec_app.a[", "iexec_app.a[x]", "iexec_app.a[0.5]", "iexec_app.a[0].name",
-		"iexec_app.a[0][1]", "iexec app.a", "iexec_app.", ".a", "iexec_app.a b", `iexec_app.a["${x}"]`, "iexec_app[0].a",
+		"iexec_app.a[0][1]", "iexec app.a", "iexec_app.", ".a", "iexec_app.a b", `iexec_app.a["${x}"]`, "iexec_app[0].a", "iexec_app.a[\"\xc0\x8e\"]",
 	} {
 		if got, err := addr.ParseInstance(text); err == nil || !strings.Contains(err.Error(), "TYPE.NAME") {
 			t.Errorf("%q: %v, %v", text, got, err)
