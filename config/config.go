@@ -7,7 +7,11 @@
 package config
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
@@ -63,10 +67,25 @@ type ProviderDecl struct {
 }
 
 // Format writes HCL source in canonical style, comments included. Source that doesn't parse is returned unchanged with
-// the errors. The file name is for these.
+// the errors. The file name is for these. Source that would mean something else is returned unchanged too: a number with a space in
+// it, as in 0. 1, would become another one.
 func Format(src []byte, filename string) ([]byte, hcl.Diagnostics) {
 	if _, diags := parseNative(src, filename); diags.HasErrors() {
 		return src, diags
 	}
-	return hclwrite.Format(src), nil
+	out := hclwrite.Format(src)
+	was, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos)
+	is, _ := hclsyntax.LexConfig(out, filename, hcl.InitialPos)
+	if !slices.EqualFunc(was, is, sameToken) {
+		return src, nil
+	}
+	return out, nil
+}
+
+// sameToken compares two tokens, but for spaces at the ends of comments.
+func sameToken(a, b hclsyntax.Token) bool {
+	if a.Type == hclsyntax.TokenComment && b.Type == hclsyntax.TokenComment {
+		return bytes.Equal(bytes.TrimSpace(a.Bytes), bytes.TrimSpace(b.Bytes))
+	}
+	return a.Type == b.Type && bytes.Equal(a.Bytes, b.Bytes)
 }

@@ -128,6 +128,7 @@ func FuzzInputs(f *testing.F) {
 func FuzzFormat(f *testing.F) {
 	seeds(f, func(_, source string) { f.Add(source) })
 	f.Add("# a\n\n//b\nlocals{a=1#c\n/* d\n */ b= [1,\n2 , ]\n}\n")
+	f.Add("locals {\n  a =0. 1\n}\n")
 	f.Add("locals {\r\n  a = <<-E\r\n    x\r\n  E\r\n}\r\n")
 	f.Fuzz(func(t *testing.T, source string) {
 		defer bounds.Watch()()
