@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -82,7 +81,7 @@ func benchNetwork(b *testing.B) (info localnet.Info) {
 		b.Fatal(err)
 	}
 	const anyPort = "127.0.0.1:0"
-	cmd := exec.CommandContext(b.Context(), programs[0], "localnet", "--json", "--max-open-orders=-1", "--rpc="+anyPort, "--market="+anyPort, "--sms="+anyPort, "--registry="+anyPort)
+	cmd := exec.CommandContext(b.Context(), filepath.Join(programs, "iexecform"), "localnet", "--json", "--max-open-orders=-1", "--rpc="+anyPort, "--market="+anyPort, "--sms="+anyPort, "--registry="+anyPort)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	var told bytes.Buffer
 	cmd.Stderr = &told
@@ -102,20 +101,18 @@ func benchNetwork(b *testing.B) (info localnet.Info) {
 	return info
 }
 
-// benchPrograms builds what is measured, once: this binary has the tests and their libraries in it, and starts more slowly.
-// It returns the paths of the program and of the floor.
-var benchPrograms = sync.OnceValues(func() (paths [2]string, err error) {
-	for i, pkg := range []string{".", "./internal/floor"} {
-		if paths[i], err = filepath.Abs(filepath.Join("..", "..", "bin", "bench", []string{"iexecform", "floor"}[i])); err != nil {
-			return paths, err
-		}
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", paths[i], pkg)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return paths, fmt.Errorf("%w\n%s", err, out)
-		}
+// benchPrograms builds what is measured and the meter, once, and returns where they are. This binary, which has the tests and
+// their libraries in it, starts more slowly and takes more memory.
+var benchPrograms = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = filepath.Abs(filepath.Join("..", "..", "bin", "bench")); err != nil {
+		return "", err
 	}
-	return paths, nil
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", ".", "./internal/floor", "./internal/meter")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, nil
 })
 
 // A cost is what a process took.
@@ -124,7 +121,7 @@ type cost struct {
 	memory    int64 // bytes, peak
 }
 
-// measure runs the program, or the floor, as the child of a small process: peak memory is inherited from the parent.
+// measure runs the program, or the floor.
 func measure(b *testing.B, dir, name string, args ...string) cost {
 	b.Helper()
 	b.StopTimer()
@@ -132,18 +129,8 @@ func measure(b *testing.B, dir, name string, args ...string) cost {
 	if err != nil {
 		b.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	bin := b.TempDir()
-	for name, target := range map[string]string{"iexecform": programs[0], "floor": programs[1], "iexecform-measure": self} {
-		if err := os.Symlink(target, filepath.Join(bin, name)); err != nil {
-			b.Fatal(err)
-		}
-	}
 	b.StartTimer()
-	cmd := exec.CommandContext(b.Context(), filepath.Join(bin, "iexecform-measure"), append([]string{filepath.Join(bin, name)}, args...)...)
+	cmd := exec.CommandContext(b.Context(), filepath.Join(programs, "meter"), append([]string{filepath.Join(programs, name)}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "MEASURE_STDIN="+`iexec_app.many["app-7"].address`) // for console
 	out, err := cmd.CombinedOutput()
@@ -155,23 +142,6 @@ func measure(b *testing.B, dir, name string, args ...string) cost {
 		b.Fatalf("%s: %v\n%s", name, err, tail(string(out)))
 	}
 	return c
-}
-
-// meter runs a program, throws away what it prints, and prints its time and CPU time in nanoseconds and its peak memory in bytes.
-func meter() {
-	cmd := exec.Command(os.Args[1], os.Args[2:]...)
-	var out bytes.Buffer
-	cmd.Stdin = strings.NewReader(os.Getenv("MEASURE_STDIN"))
-	cmd.Stdout, cmd.Stderr = &out, &out
-	start := time.Now()
-	err := cmd.Run()
-	elapsed := time.Since(start)
-	if err != nil {
-		check(fmt.Errorf("%w\n%s", err, tail(out.String())))
-	}
-	used := cmd.ProcessState.SystemTime() + cmd.ProcessState.UserTime()
-	fmt.Println(elapsed.Nanoseconds(), used.Nanoseconds(), cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss*1024)
-	os.Exit(0)
 }
 
 func tail(s string) string { return s[max(0, len(s)-2000):] }
@@ -325,11 +295,4 @@ func dialFloor(b *testing.B, dir string) *chain.Client {
 		b.Fatal(err)
 	}
 	return client
-}
-
-func check(err error) {
-	if err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 }

@@ -42,7 +42,7 @@ func apps(n int) string {
 	return b.String()
 }
 
-// once gives the n-th raw transaction from now on to f, after it has been passed on.
+// afterSend gives the n-th raw transaction from now on to f, after it has been passed on.
 func afterSend(n int, f func()) faultproxy.Rule {
 	return faultproxy.Rule{Match: "eth_sendRawTransaction", Skip: n - 1, Times: 1, Fault: faultproxy.After(f)}
 }

@@ -36,7 +36,7 @@ import (
 const endQuickly = "GORACE=atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"iexecform": checkedMain, "iexecform-released": released, "iexecform-dying": dying, "iexecform-tally": tallying, "iexecform-measure": meter})
+	testscript.Main(m, map[string]func(){"iexecform": checkedMain, "iexecform-released": released, "iexecform-dying": dying, "iexecform-tally": tallying})
 }
 
 // released is the program as a release of it.

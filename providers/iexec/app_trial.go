@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -57,8 +56,8 @@ func trialBlock() schema.Block {
 				Doc: "Files that the app gets as the input files of a request, as `[URL=]FILE`: the URL, which the request would have, gives the file its name."},
 			{Name: "secrets", Type: cty.Map(cty.String), Mode: schema.Optional, WriteOnly: true, Parse: parseSecretNames,
 				Doc: "Secrets by the name that the app sees: `IEXEC_APP_DEVELOPER_SECRET`, `IEXEC_REQUESTER_SECRET_1` and so on. Set them from variables with `ephemeral = true`."},
-			{Name: "runs", Type: cty.Number, Mode: schema.Optional, Default: cty.NumberIntVal(trial.DefaultRuns), Parse: parseRuns,
-				Doc: fmt.Sprintf("How many times it is run, at most %d. All results must be the same.", trial.MaxRuns)},
+			rangeAttr(schema.Attr{Name: "runs", Mode: schema.Optional, Default: cty.NumberIntVal(trial.DefaultRuns),
+				Doc: fmt.Sprintf("How many times it is run, at most %d. All results must be the same.", trial.MaxRuns)}, 1, trial.MaxRuns),
 			{Name: "category", Type: cty.String, Mode: schema.Optional, Default: cty.StringVal("XS"), Parse: parseCategory,
 				Doc: "Category of tasks, which says how long a run may take: `XS` (300 s), `S` (1200 s), `M` (3600 s), `L` (10800 s) or `XL` (36000 s)."},
 			{Name: "timeout", Type: cty.String, Mode: schema.Optional, Parse: parseTimeout,
@@ -104,14 +103,6 @@ func parseTimeout(v cty.Value) (cty.Value, error) {
 		return v, fmt.Errorf("%q is no time: want such as \"90s\" or \"10m\"", v.AsString())
 	}
 	return v, nil
-}
-
-func parseRuns(v cty.Value) (cty.Value, error) {
-	n, err := bigInt(v)
-	if err == nil && (n.Sign() <= 0 || n.Cmp(big.NewInt(trial.MaxRuns)) > 0) {
-		err = fmt.Errorf("%s is out of range: want a whole number from 1 to %d", n, trial.MaxRuns)
-	}
-	return v, err
 }
 
 // parsePaths takes any list of text without holes.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -133,30 +134,27 @@ func priceAttr(a schema.Attr) schema.Attr {
 
 // uintAttr is a whole number from least to 2^256-1.
 func uintAttr(a schema.Attr, least int64) schema.Attr {
+	most := new(big.Int).Lsh(big.NewInt(1), 256)
+	return wholeAttr(a, least, most.Sub(most, big.NewInt(1)), "2^256-1")
+}
+
+// rangeAttr is a whole number from least to most.
+func rangeAttr(a schema.Attr, least, most int64) schema.Attr {
+	return wholeAttr(a, least, big.NewInt(most), strconv.FormatInt(most, 10))
+}
+
+// wholeAttr is a whole number from least to most, which is written so.
+func wholeAttr(a schema.Attr, least int64, most *big.Int, written string) schema.Attr {
 	a.Type = cty.Number
 	a.Parse = func(v cty.Value) (cty.Value, error) {
 		n, err := bigInt(v)
 		if err != nil {
 			return cty.NilVal, err
 		}
-		if n.Cmp(big.NewInt(least)) < 0 || n.BitLen() > 256 {
-			return cty.NilVal, fmt.Errorf("%s is out of range: want a whole number from %d to 2^256-1", n, least)
+		if n.Cmp(big.NewInt(least)) < 0 || n.Cmp(most) > 0 {
+			return cty.NilVal, fmt.Errorf("%s is out of range: want a whole number from %d to %s", n, least, written)
 		}
 		return v, nil
-	}
-	return a
-}
-
-// percentAttr is a whole number from 0 to 100.
-func percentAttr(a schema.Attr) schema.Attr {
-	a = uintAttr(a, 0)
-	parse := a.Parse
-	a.Parse = func(v cty.Value) (cty.Value, error) {
-		n, err := parse(v)
-		if err == nil && n.GreaterThan(cty.NumberIntVal(100)).True() {
-			err = errors.New("it is a percentage: want a whole number from 0 to 100")
-		}
-		return n, err
 	}
 	return a
 }

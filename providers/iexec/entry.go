@@ -102,8 +102,8 @@ var workerpoolEntry = entry{&entryKind{
 	policies: []policy{
 		{uintAttr(schema.Attr{Name: "worker_stake_ratio", Mode: schema.OptionalComputed,
 			Doc: "What a worker stakes to contribute, in percent of the price (`workerStakeRatioPolicy`). Left out, it stays as it is; at first it is 30."}, 0), "workerStakeRatio", 30},
-		{percentAttr(schema.Attr{Name: "scheduler_reward_ratio", Mode: schema.OptionalComputed,
-			Doc: "The scheduler's share of the reward, in percent (`schedulerRewardRatioPolicy`). Left out, it stays as it is; at first it is 1."}), "schedulerRewardRatio", 1},
+		{rangeAttr(schema.Attr{Name: "scheduler_reward_ratio", Mode: schema.OptionalComputed,
+			Doc: "The scheduler's share of the reward, in percent (`schedulerRewardRatioPolicy`). Left out, it stays as it is; at first it is 1."}, 0, 100), "schedulerRewardRatio", 1},
 	},
 }}
 
