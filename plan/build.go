@@ -568,7 +568,7 @@ func (b *builder) watched(ctx context.Context) (aside []Notice) {
 		if !ok {
 			continue
 		}
-		for i, notices := range watcher.Noticed(ctx) {
+		for i, notices := range watcher.Noticed(ctx, b.SkipRefresh || len(b.Targets)+len(b.Exclude) > 0) {
 			if i == (addr.Instance{}) {
 				for _, n := range notices {
 					aside = append(aside, Notice{Provider: p.String(), Notice: n})

@@ -103,9 +103,9 @@ type Reviewer interface {
 
 // Watcher is an optional ability of a Client: to tell, when all else is planned, what it noticed meanwhile of what objects rest on
 // but aren't made of, such as the tag of an image. Nothing is planned because of it. The zero address is for notices about the
-// provider. SIDE EFFECTS: none.
+// provider. With partial the client was not asked about all that the state and the configuration have. SIDE EFFECTS: none.
 type Watcher interface {
-	Noticed(ctx context.Context) map[addr.Instance][]Notice
+	Noticed(ctx context.Context, partial bool) map[addr.Instance][]Notice
 }
 
 // Batcher is an optional ability of a Client: to do several actions in one go, such as in one transaction. Each of them

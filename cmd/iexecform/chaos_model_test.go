@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -52,6 +53,7 @@ type known struct {
 	hash      common.Hash
 	kind      *poco.Kind
 	resource  string // name; "" while it isn't known
+	first     string // the name that it was first known by, from which its salt is derived
 	sold      int64
 	gone      bool // closed by others
 	shown     bool // the market has shown it
@@ -343,7 +345,7 @@ func (m *model) learn(text string) {
 		for _, hash := range hashes {
 			if o := orders[hash]; o.Sign != "" {
 				k := m.learnOrder(kind, hash, o.Order, o.Sign)
-				k.resource, k.forgotten, k.shown = name, false, k.shown || o.Status == "open"
+				k.resource, k.first, k.forgotten, k.shown = name, cmp.Or(k.first, name), false, k.shown || o.Status == "open"
 				m.lives[name][hash] = true
 			}
 		}

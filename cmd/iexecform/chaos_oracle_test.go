@@ -122,6 +122,16 @@ func (m *model) offers(w *want, o *known) bool {
 		o.Order["tag"] == tagOf(w.tag) && o.Order["requesterrestrict"] == restrictOf(w.restrict)
 }
 
+// sells reports whether the configuration has orders of an entry.
+func (m *model) sells(kind *poco.Kind, entry string) bool {
+	for name, w := range m.wants {
+		if _, k := kindOf(name); k == kind && m.objects[w.entry].Address.Hex() == entry {
+			return true
+		}
+	}
+	return false
+}
+
 func volumeOf(o *known) int64 {
 	n, _ := new(big.Int).SetString(o.Order["volume"], 10)
 	return n.Int64()
@@ -154,9 +164,11 @@ func (s *story) checkOffers() {
 		_, shown := open[o.hash]
 		what := fmt.Sprintf("order %s of %s (%d of %d at %s, sold %d, shown %t, in the state %t, told %t, %t)", o.hash, o.resource, volume-consumed[i], volume, o.Order[o.kind.Price], o.sold, shown, inState, m.told[o.hash], m.now[o.hash])
 		switch {
-		case o.forgotten && (w == nil || !o.shown || o.Order[o.kind.Resource] != m.objects[w.entry].Address.Hex() || !shown):
+		case o.forgotten && (!shown || !m.sells(o.kind, o.Order[o.kind.Resource])):
 			// The state that knew it was lost, and what the market shows of an owner doesn't tell whose it is: only orders on
-			// the market, for the entry of a resource of the configuration, can be recognised.
+			// the market, for an entry of which orders are configured, can be noticed.
+		case o.forgotten && m.now[o.hash] && (w == nil || o.first != o.resource || o.Order[o.kind.Resource] != m.objects[w.entry].Address.Hex()):
+			// It was noticed. Recognised can only be what was signed for what its resource sells, and under its name.
 		case inState && !m.now[o.hash]:
 			s.t.Fatalf("%s can be bought, and the plan doesn't say so", what)
 		case !m.told[o.hash]:

@@ -59,13 +59,17 @@ func (c *client) stopWatching() {
 }
 
 // Noticed implements providers.Watcher.
-func (c *client) Noticed(ctx context.Context) map[addr.Instance][]providers.Notice {
+func (c *client) Noticed(ctx context.Context, partial bool) map[addr.Instance][]providers.Notice {
 	c.mu.Lock()
 	watch, pinned := c.watch, maps.Clone(c.pinnedTo)
 	c.mu.Unlock()
 	all := map[addr.Instance][]providers.Notice{}
-	if reorg := c.noticeReorg(); reorg != nil {
-		all[addr.Instance{}] = reorg
+	aside := c.noticeReorg()
+	if !partial {
+		aside = append(aside, c.noticeStrays()...)
+	}
+	if len(aside) > 0 {
+		all[addr.Instance{}] = aside
 	}
 	if watch == nil || len(pinned) == 0 {
 		return all

@@ -3,6 +3,7 @@ package iexec
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -44,6 +45,7 @@ func (c *client) prepareOrders(ctx context.Context, o order, todo []*orderPlan) 
 // recogniseOrders looks on the market for orders that the state should know, and takes them up: all orders of resources that
 // it doesn't know, as when it was lost, and those of which only a journal told that was lost.
 func (c *client) recogniseOrders(ctx context.Context, o order, plans []*orderPlan) error {
+	all := plans
 	plans = slices.DeleteFunc(slices.Clone(plans), func(p *orderPlan) bool {
 		return p.result.Err != nil || !p.req.Prior.IsNull() && !c.wasRead(p.req.Addr)
 	})
@@ -58,6 +60,7 @@ func (c *client) recogniseOrders(ctx context.Context, o order, plans []*orderPla
 	if len(strays) == 0 {
 		return nil
 	}
+	defer func() { c.rememberStrays(strays, all) }()
 	var hashes []common.Hash
 	var entries []common.Address
 	found := make([][]*signed, len(plans))
@@ -92,6 +95,59 @@ func (c *client) recogniseOrders(ctx context.Context, o order, plans []*orderPla
 		p.takeUp(found[i])
 	}
 	return nil
+}
+
+// places is what the wanted order is about, and the known ones: values of the field that is the kind's index.
+func (p *orderPlan) places() []string {
+	places := []string{p.terms[p.index]} // "" when the resource is to go
+	for _, s := range p.known {
+		if place := s.body[p.index]; !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
+	return places
+}
+
+// rememberStrays notes which rows are about what these resources offer, and which ones they know.
+func (c *client) rememberStrays(strays map[string][]*market.Row, plans []*orderPlan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range plans {
+		for _, place := range p.places() {
+			for _, row := range strays[place] {
+				c.strayed[row.OrderHash] = stray{p.order, row}
+			}
+		}
+		for _, s := range p.known {
+			c.explained[s.hash] = true
+		}
+	}
+}
+
+// noticeStrays tells which open orders of the wallet, about what is offered here, no resource has: only who reads of them can
+// say whether they are to stay.
+func (c *client) noticeStrays() (notices []providers.Notice) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, list := range c.observed {
+		for _, s := range list {
+			delete(c.strayed, s.hash)
+		}
+	}
+	for _, hash := range slices.SortedFunc(maps.Keys(c.strayed), common.Hash.Cmp) {
+		if s := c.strayed[hash]; !c.explained[hash] {
+			notices = append(notices, providers.Notice{Level: providers.Exposure,
+				Summary: fmt.Sprintf("order %s stays open on the market, and no resource here has it: %s, for %s %s", hash, s.offer(s.row.Remaining, s.row.Order), s.index, s.row.Order[s.index]),
+				Detail:  "Another project, workspace or tool of this wallet signed it, or the state that knew it is lost. To manage it here, import it under its hash: a resource that doesn't have it makes its own order beside it."})
+		}
+	}
+	return notices
+}
+
+// A stray is an open order of the wallet that no object of the state has.
+type stray struct {
+	order
+	row *market.Row
 }
 
 // wasRead reports whether the orders of an object were read in this run: without refresh the state's word counts.
@@ -256,13 +312,7 @@ func (p *orderPlan) generationOf(body poco.Order) (int64, bool) {
 // recognise finds, among open orders by index, those that this resource signed: their salt tells. It looks at those that are about
 // what the wanted order is about, or a known one.
 func (p *orderPlan) recognise(rows map[string][]*market.Row) (found []*signed) {
-	places := []string{p.terms[p.index]} // "" when the resource is to go
-	for _, s := range p.known {
-		if place := s.body[p.index]; !slices.Contains(places, place) {
-			places = append(places, place)
-		}
-	}
-	for _, place := range places {
+	for _, place := range p.places() {
 		for _, row := range rows[place] {
 			if g, ok := p.generationOf(row.Order); ok {
 				found = append(found, &signed{hash: row.OrderHash, body: row.Order, sign: row.Sign, status: statusOpen, consumed: new(big.Int), generation: g})

@@ -210,6 +210,8 @@ type client struct {
 	listings  map[string]listingFunc           // of the market, by kind and owner: read once
 	signed    map[common.Hash]string           // signatures made in this run
 	observed  map[addr.Instance][]*signed      // signed orders as read in this run
+	strayed   map[common.Hash]stray            // open orders, about what is offered here, that were not yet observed when their kind was planned
+	explained map[common.Hash]bool             // those of them that a resource has nevertheless
 	gas       map[string]uint64                // estimates by shape of the call
 
 	fingerprints fingerprints
@@ -222,7 +224,7 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 		standsIn: p.standIn != nil, skipTrials: p.skipTrials, noMarket: p.noMarket, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
-		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, gas: map[string]uint64{},
+		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, strayed: map[common.Hash]stray{}, explained: map[common.Hash]bool{}, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
 		c.known[t.table().Type] = t
