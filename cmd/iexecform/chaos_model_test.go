@@ -33,6 +33,7 @@ type model struct {
 	known   []*known // in the order in which they were first seen
 	byHash  map[common.Hash]*known
 	lives   map[string]map[common.Hash]bool // the orders that the state of a resource has had, by name, since it was made
+	before  map[string]int64                // what was sold before that, and may count: see former
 	unsure  map[string]bool                 // resources some of whose orders the state can't know any more
 	told    map[common.Hash]bool            // orders of which a plan said that they stay usable
 	now     map[common.Hash]bool            // of which the last run said so
@@ -42,6 +43,7 @@ type model struct {
 	settled map[string]string // objects as they were at the last check
 	touched map[string]bool   // since then
 	raced   bool              // others did something while the program was at it
+	renewed bool              // all was destroyed, and somebody else applied meanwhile
 	saved   *edition          // when the saved plan was made
 	serial  uint64            // at the last check
 	lineage string
@@ -70,7 +72,7 @@ type object struct {
 		Sign       string
 		Status     string
 	}
-	Volume, Replenished json.Number
+	Settled, Replenished json.Number
 }
 
 // An edition is what tells one state from another.
@@ -82,7 +84,7 @@ type edition struct {
 
 func (m *model) begin(s *story) {
 	*m = model{
-		s: s, wants: map[string]*want{}, away: map[string]common.Address{}, byHash: map[common.Hash]*known{}, lives: map[string]map[common.Hash]bool{},
+		s: s, wants: map[string]*want{}, away: map[string]common.Address{}, byHash: map[common.Hash]*known{}, lives: map[string]map[common.Hash]bool{}, before: map[string]int64{},
 		unsure: map[string]bool{}, told: map[common.Hash]bool{}, foreign: map[common.Hash]bool{}, objects: map[string]object{},
 		settled: map[string]string{}, touched: map[string]bool{}, stranger: poco.DevAccounts()[5],
 	}
@@ -102,11 +104,14 @@ func (m *model) edit(verb string, args []string) {
 		}
 		m.wants[name] = &want{content: number(1)}
 	case verb == "order" && orderKind != nil:
-		entry := map[byte]string{'o': "a", 'p': "a", 'q': "b", 'r': "d"}[name[0]]
+		entry := map[byte]string{'o': "a", 'p': "a", 'q': "b", 'r': "d", 's': "w"}[name[0]]
 		if m.wants[entry] == nil || m.moving(name) {
 			return
 		}
 		if w == nil {
+			if orderKind == poco.WorkerpoolOrder {
+				m.s.stake()
+			}
 			w = &want{entry: entry, tag: "tee", revoke: "auto", onDestroy: "close"}
 			m.wants[name] = w
 		}
@@ -171,6 +176,15 @@ func (m *model) edit(verb string, args []string) {
 	m.write()
 }
 
+// leave notes that everything is to be destroyed, perhaps while a twin makes it again.
+func (m *model) leave(twin bool) {
+	m.renewed = twin
+	for name, w := range m.wants {
+		m.unsure[name] = m.unsure[name] || w.onDestroy != "close"
+		m.touch(name)
+	}
+}
+
 // moving reports whether a name is part of a moved block.
 func (m *model) moving(name string) bool {
 	return slices.ContainsFunc(m.moved, func(p [2]string) bool { return p[0] == name || p[1] == name })
@@ -209,6 +223,9 @@ func (m *model) write() {
 		case order != nil:
 			fmt.Fprintf(&b, "  %s = %s.address\n  %s = %d\n  volume = %d\n", order.Resource, resourceOf(w.entry), order.Price, w.price, w.volume)
 			fmt.Fprintf(&b, "  tag = %q\n  requesterrestrict = %q\n  revoke = %q\n  on_destroy = %q\n", tagOf(w.tag), restrictOf(w.restrict), w.revoke, w.onDestroy)
+			if order == poco.WorkerpoolOrder {
+				b.WriteString("  category = 0\n")
+			}
 			if w.below > 0 {
 				fmt.Fprintf(&b, "  replenish_below = %d\n", w.below)
 			}
@@ -216,6 +233,8 @@ func (m *model) write() {
 			fmt.Fprintf(&b, "  name = \"app %d\"\n  multiaddr = data.oci_image.hello.reference\n  checksum = data.oci_image.hello.checksum\n", w.content)
 		case entry == poco.AppEntry:
 			fmt.Fprintf(&b, "  name = \"app %d\"\n  multiaddr = \"docker.io/a/b:1\"\n  checksum = \"0x%064d\"\n", w.content, w.content)
+		case entry == poco.WorkerpoolEntry:
+			fmt.Fprintf(&b, "  description = \"pool %d\"\n", w.content)
 		default:
 			fmt.Fprintf(&b, "  name = \"data %d\"\n  multiaddr = \"https://example.com/%d\"\n  checksum = \"0x%064d\"\n", w.content, w.content, w.content)
 		}
@@ -245,10 +264,14 @@ func restrictOf(word string) string {
 }
 
 func (m *model) registry(k *poco.EntryKind) common.Address {
-	if k == poco.AppEntry {
-		return m.s.net.Info().AppRegistry
+	switch info := m.s.net.Info(); k {
+	case poco.AppEntry:
+		return info.AppRegistry
+	case poco.DatasetEntry:
+		return info.DatasetRegistry
+	default:
+		return info.WorkerpoolRegistry
 	}
-	return m.s.net.Info().DatasetRegistry
 }
 
 // address is an entry's in the state.
@@ -324,12 +347,13 @@ func (m *model) learn(text string) {
 	}
 	for _, pair := range m.moved {
 		if from, to := pair[0], pair[1]; m.lives[from] != nil && m.objects[from].raw == nil && m.objects[to].raw != nil && m.lives[to] == nil {
-			m.lives[to] = m.lives[from]
+			m.lives[to], m.before[to] = m.lives[from], m.before[from]
 		}
 	}
 	for name := range m.lives {
 		if m.objects[name].raw == nil {
 			delete(m.lives, name)
+			delete(m.before, name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.objects)) {
@@ -338,10 +362,14 @@ func (m *model) learn(text string) {
 			continue
 		}
 		if m.lives[name] == nil {
-			m.lives[name] = map[common.Hash]bool{}
+			m.lives[name], m.before[name] = map[common.Hash]bool{}, m.former(name)
 		}
 		orders := m.objects[name].Orders
 		hashes := slices.SortedFunc(maps.Keys(orders), common.Hash.Cmp)
+		if m.renewed && hashes != nil && !slices.ContainsFunc(hashes, func(h common.Hash) bool { return m.lives[name][h] }) {
+			m.lives[name] = map[common.Hash]bool{} // it was destroyed and made again, or its orders were replaced and it is still there
+			m.unsure[name] = true
+		}
 		for _, hash := range hashes {
 			if o := orders[hash]; o.Sign != "" {
 				k := m.learnOrder(kind, hash, o.Order, o.Sign)
@@ -350,7 +378,20 @@ func (m *model) learn(text string) {
 			}
 		}
 	}
+	m.renewed = false
 	m.learnRows()
+}
+
+// former is what the state of a new resource says to be sold already: all of an order of the same name, terms and volume that was
+// sold out before that resource was removed. The salt is the same, and whether the state was lost can't be told.
+func (m *model) former(name string) int64 {
+	settled, _ := m.objects[name].Settled.Int64()
+	for _, o := range m.known {
+		if o.first == name && o.sold == settled && o.sold == volumeOf(o) {
+			return settled
+		}
+	}
+	return 0
 }
 
 func (m *model) learnOrder(kind *poco.Kind, hash common.Hash, order poco.Order, sign string) *known {
@@ -363,9 +404,12 @@ func (m *model) learnOrder(kind *poco.Kind, hash common.Hash, order poco.Order, 
 	return k
 }
 
+// sold is the kinds of order of stories.
+var sold = poco.Kinds()[:3]
+
 // learnRows learns the orders that the market shows.
 func (m *model) learnRows() {
-	for _, kind := range []*poco.Kind{poco.AppOrder, poco.DatasetOrder} {
+	for _, kind := range sold {
 		for _, row := range m.s.list(kind) {
 			m.learnOrder(kind, row.OrderHash, row.Order, row.Sign).shown = true
 		}
@@ -384,7 +428,7 @@ func (s *story) list(k *poco.Kind) []market.Row {
 // open is what remains of the wallet's open orders, by hash.
 func (s *story) open() map[common.Hash]int64 {
 	all := map[common.Hash]int64{}
-	for _, kind := range []*poco.Kind{poco.AppOrder, poco.DatasetOrder} {
+	for _, kind := range sold {
 		for _, row := range s.list(kind) {
 			all[row.OrderHash] = row.Remaining.Int64()
 		}

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"sync"
 
@@ -20,7 +22,7 @@ import (
 // about its orders only its owner can.
 func (s *story) check() {
 	m := &s.model
-	for _, name := range []string{"a", "b", "d"} {
+	for _, name := range []string{"a", "b", "d", "w"} {
 		s.others("back", []string{name})
 	}
 	for _, run := range [][]string{{"apply", "--auto-approve"}, {"plan", "--detailed-exitcode"}} {
@@ -45,7 +47,7 @@ func (s *story) checkTransactions() {
 	}
 	var queue struct{ Pending, Queued map[string]json.RawMessage }
 	if err := s.client.Client().CallContext(s.t.Context(), &queue, "txpool_contentFrom", s.account.Address); err != nil || len(queue.Pending)+len(queue.Queued) > 0 {
-		s.t.Fatalf("transactions are left in the node's pool: %v, %v", queue, err)
+		s.t.Fatalf("transactions are left in the node's pool: %s, %s, %v", slices.Collect(maps.Keys(queue.Pending)), slices.Collect(maps.Keys(queue.Queued)), err)
 	}
 	seen := map[string]common.Hash{}
 	for _, tx := range s.count.ledger.of(s, s.account.Address) {
@@ -173,7 +175,7 @@ func (s *story) checkOffers() {
 			s.t.Fatalf("%s can be bought, and the plan doesn't say so", what)
 		case !m.told[o.hash]:
 			s.t.Fatalf("%s can be bought, and no plan said so", what)
-		case shown && w != nil:
+		case shown && w != nil && m.lives[o.resource][o.hash]: // else it was kept when the resource was destroyed
 			s.t.Fatalf("%s is on the market, and the configuration doesn't offer it", what)
 		}
 	}
@@ -201,7 +203,7 @@ func (s *story) checkOffers() {
 // checkVolume looks whether what is offered is the total less what was sold.
 func (s *story) checkVolume(name string, w *want, offered int64) {
 	m := &s.model
-	var least, most int64 // sold: what others closed counts whole, unless the program was about to close it
+	least, most := m.before[name], m.before[name] // sold: what others closed counts whole, unless the program was about to close it
 	for hash := range m.lives[name] {
 		o := m.byHash[hash]
 		least += o.sold

@@ -104,6 +104,7 @@ type life struct {
 	journal string // the file
 	signals chan os.Signal
 	dead    atomic.Bool
+	ending  sync.Mutex // held while it dies, or ends by itself
 
 	mu     sync.Mutex
 	writes int    // so far
@@ -113,8 +114,10 @@ type life struct {
 
 var errDead = errors.New("this process is dead")
 
-// kill ends the life.
+// kill ends the life, unless it is over.
 func (l *life) kill() {
+	l.ending.Lock()
+	defer l.ending.Unlock()
 	if l.dead.Swap(true) {
 		return
 	}
@@ -164,8 +167,8 @@ func (l *life) Compact(ctx context.Context, s *state.Snapshot, pending []state.N
 	return l.write(func() error { return l.Store.Compact(ctx, s, pending) })
 }
 
-// live runs the program in this process until it is over, by itself or by l.kill.
-func (l *life) live(args ...string) (code int, text string) {
+// live runs the program in this process until it is over, by itself or, which is told, by l.kill.
+func (l *life) live(args ...string) (code int, text string, killed bool) {
 	var out syncBuffer
 	a := newApp(builtins, strings.NewReader(""), &out, &out, append(os.Environ(), l.world.key()))
 	a.wrapStore = func(s state.Store) state.Store {
@@ -175,7 +178,9 @@ func (l *life) live(args ...string) (code int, text string) {
 	a.interrupts = func() (<-chan os.Signal, func()) { return l.signals, func() {} }
 	a.exit = func(int) { l.kill() } // of the second interrupt: whatever is under way is cut off
 	code = a.run(append([]string{"--chdir=" + l.world.dir}, args...))
-	return code, out.String()
+	l.ending.Lock()
+	defer l.ending.Unlock()
+	return code, out.String(), l.dead.Swap(true)
 }
 
 // lives makes a life that has begun nothing yet.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,8 +24,8 @@ import (
 //
 // What is wanted (a configuration always makes sense):
 //
-//	entry NAME CONTENT        an app (a, b), or a dataset (d), with fields of that number
-//	order NAME PRICE VOLUME   an order (o, p of app a; q of b; r of d) with default settings
+//	entry NAME CONTENT        an app (a, b), a dataset (d), or a workerpool (w), with fields of that number
+//	order NAME PRICE VOLUME   an order (o, p of app a; q of b; r of d; s of w) with default settings
 //	set NAME WHAT VALUE       price, volume, tag, restrict, revoke, on_destroy, below of an order; entry of it, of the same kind
 //	drop NAME                 without its orders, if it is an entry, the configuration would make no sense: they go with it
 //	rename NAME NAME          without a moved block; move NAME NAME: with one
@@ -32,6 +33,7 @@ import (
 // What is done about it (disturbances are below):
 //
 //	apply DISTURBANCES        plan and apply
+//	destroy DISTURBANCES      destroy all that there is
 //	save DISTURBANCES         save a plan
 //	late DISTURBANCES         apply the plan that was saved
 //	check                     apply undisturbed, and look whether all is as it must be
@@ -47,7 +49,8 @@ import (
 //	lose state, lose journal  delete the file
 //
 // Disturbances are "SERVICE:REQUESTS:SKIP:TIMES:WHAT", "store:N:before", "store:N:after" and "store:N:torn" (die at the N-th
-// write), "par:N" (--parallelism) and "proc" (a process of its own, which is killed for real). WHAT is in the function fault.
+// write), "par:N" (--parallelism), "proc" (a process of its own, which is killed for real) and "twin:FLAG" (somebody else applies
+// at the same time, with that flag). WHAT is in the function fault.
 type story struct {
 	*world
 	t     *judge
@@ -73,10 +76,14 @@ func kindOf(name string) (entry *poco.EntryKind, order *poco.Kind) {
 		return poco.AppEntry, nil
 	case 'd':
 		return poco.DatasetEntry, nil
+	case 'w':
+		return poco.WorkerpoolEntry, nil
 	case 'o', 'p', 'q':
 		return poco.AppEntry, poco.AppOrder
-	default:
+	case 'r':
 		return poco.DatasetEntry, poco.DatasetOrder
+	default:
+		return poco.WorkerpoolEntry, poco.WorkerpoolOrder
 	}
 }
 
@@ -93,12 +100,18 @@ func (g *ground) tell(t *judge, count *counts, lines []string) {
 	w := g.world(t)
 	s := &story{world: w, t: t, count: count}
 	s.model.begin(s)
+	at := ""
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.verdict != "" {
+			t.verdict = fmt.Sprintf("at %s: %s", at, t.verdict)
+		}
+	}()
 	for n, line := range append(slices.Clone(lines), "check") {
+		at = fmt.Sprintf("step %d, %s", n+1, line)
 		s.step(strings.Fields(line))
 		if t.Failed() {
-			t.mu.Lock()
-			t.verdict = fmt.Sprintf("at step %d, %s: %s", n+1, line, t.verdict)
-			t.mu.Unlock()
 			return
 		}
 	}
@@ -112,9 +125,16 @@ func (s *story) step(words []string) {
 		s.model.edit(verb, rest)
 	case "apply":
 		s.run(args, "apply", "--auto-approve")
+	case "destroy":
+		s.model.leave(slices.ContainsFunc(args, isTwin))
+		s.run(args, "destroy", "--auto-approve")
 	case "save":
+		before := s.model.edition()
 		if r := s.run(args, "plan", "--out=planned"); r.code == 0 && !r.killed {
 			s.model.saved = s.model.edition()
+			if *before != *s.model.saved { // a twin has applied: before the plan was made, or after
+				s.model.saved = nil
+			}
 		}
 	case "late":
 		s.late(args)
@@ -159,8 +179,17 @@ func (s *story) run(disturbances []string, args ...string) outcome {
 // patience is how long a run may take: a transaction that doesn't get on is nudged after 15 s.
 const patience = 2 * time.Minute
 
+// watch fails the story and kills a run that doesn't end before the returned function is called.
+func (s *story) watch(args []string, kill func()) (stop func()) {
+	timer := time.AfterFunc(patience, func() {
+		s.t.Errorf("iexecform %s: it doesn't end", strings.Join(args, " "))
+		kill()
+	})
+	return func() { timer.Stop() }
+}
+
 // disturbed is run without what comes after it.
-func (s *story) disturbed(disturbances, args []string) outcome {
+func (s *story) disturbed(disturbances, args []string) (r outcome) {
 	for _, p := range s.proxies() {
 		p.Reset()
 	}
@@ -170,7 +199,7 @@ func (s *story) disturbed(disturbances, args []string) outcome {
 	if process {
 		kill, stop = s.kill, s.interrupt
 	}
-	var env []string
+	var env, twins []string
 	rules := map[*faultproxy.Proxy][]faultproxy.Rule{}
 	s.outside = false
 	for _, d := range disturbances {
@@ -178,6 +207,8 @@ func (s *story) disturbed(disturbances, args []string) outcome {
 		n := func(i int) int { n, _ := strconv.Atoi(part[i]); return n }
 		switch part[0] {
 		case "proc":
+		case "twin":
+			twins = append(twins, part[1])
 		case "par":
 			args = append(args, "--parallelism="+part[1])
 		case "patience":
@@ -205,26 +236,51 @@ func (s *story) disturbed(disturbances, args []string) outcome {
 		p.Set(list...)
 	}
 	s.count.add(&s.count.runs)
-	hangs := time.AfterFunc(patience, func() {
-		s.t.Errorf("iexecform %s: it doesn't end", strings.Join(args, " "))
-		kill()
-	})
-	defer hangs.Stop()
+	defer s.watch(args, kill)()
+	for _, flag := range twins {
+		defer func(said func() string) { r.text += said() }(s.twin(flag))
+	}
 	if !process {
-		if mortal := l.fatal > 0 || slices.ContainsFunc(disturbances, func(d string) bool { return strings.Contains(d, "kill") }); mortal && args[0] == "apply" {
+		if mortal := l.fatal > 0 || slices.ContainsFunc(disturbances, func(d string) bool { return strings.Contains(d, "kill") }); mortal && args[0] != "plan" {
 			args = append(args, "--stop-timeout=1ms") // a dead one doesn't linger
 		}
-		code, text := l.live(args...)
-		if l.dead.Load() {
+		code, text, killed := l.live(args...)
+		if killed {
 			s.count.add(&s.count.ended)
+			s.calm() // for its twin, which lives
 		}
-		return outcome{code: code, text: text, killed: l.dead.Load()}
+		return outcome{code: code, text: text, killed: killed}
 	}
-	r := s.begin(env, args...).wait()
-	if r.killed {
+	ended := s.begin(env, args...).wait()
+	if ended.killed {
 		s.count.add(&s.count.killed)
 	}
-	return outcome{code: r.code, text: r.text, killed: r.killed}
+	return outcome{code: ended.code, text: ended.text, killed: ended.killed}
+}
+
+func isTwin(disturbance string) bool { return strings.HasPrefix(disturbance, "twin") }
+
+// twin begins to apply in another life, and returns what waits for its end and returns what it said.
+func (s *story) twin(flag string) (said func() string) {
+	s.count.add(&s.count.twins)
+	l, args, done, text := s.lives(), []string{"apply", "--auto-approve"}, make(chan struct{}), ""
+	if flag != "" {
+		args = append(args, flag)
+	}
+	go func() {
+		defer close(done)
+		s.t.guard(func() {
+			var code int
+			if code, text, _ = l.live(args...); code != 0 && code != 1 {
+				s.t.Errorf("the other iexecform %s: exit code %d\n%s", strings.Join(args, " "), code, text)
+			}
+		})
+	}()
+	return func() string {
+		defer s.watch(args, l.kill)()
+		<-done
+		return text
+	}
 }
 
 // counted is a fault that is counted when it happens.
@@ -304,7 +360,7 @@ func (s *story) late(disturbances []string) {
 	if r.code == 0 && !r.killed {
 		s.t.Errorf("a plan that was made for another state was applied:\n%s", r.text)
 	}
-	if s.outside {
+	if s.outside || slices.ContainsFunc(disturbances, isTwin) {
 		return
 	}
 	if n := s.nonce(); n != before || !maps.Equal(rows, s.open()) {
@@ -386,6 +442,25 @@ func (s *story) send(to common.Address, data []byte) bool {
 		s.model.foreign[receipt.TxHash] = true
 	}
 	return err == nil && receipt.Status == types.ReceiptStatusSuccessful
+}
+
+// stake gives the wallet the stake that it must have to offer tasks of a workerpool.
+func (s *story) stake() {
+	s.count.buying.Lock()
+	defer s.count.buying.Unlock()
+	buyer, amount, info := poco.DevAccounts()[nettest.Buyer], big.NewInt(1000), s.net.Info()
+	pay := func(to common.Address, data []byte, err error) {
+		if err == nil {
+			_, err = nettest.Send(s.t, s.net, buyer.Key, to, data)
+		}
+		if err != nil {
+			s.t.Fatal("give the wallet stake: ", err)
+		}
+	}
+	approve, err := poco.TokenABI().Pack("approve", info.Hub, amount)
+	pay(info.RLC, approve, err)
+	deposit, err := poco.HubABI().Pack("depositFor", amount, s.account.Address)
+	pay(info.Hub, deposit, err)
 }
 
 // buy buys units of an order, if that is possible.

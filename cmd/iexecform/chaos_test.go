@@ -111,9 +111,9 @@ type counts struct {
 	buying sync.Mutex // guards the nonces of the buyer and the workerpool
 	ledger ledger
 
-	mu                                                          sync.Mutex
-	stories, runs, ended, killed, outside, violations, failures int
-	faults                                                      map[string]int
+	mu                                                                 sync.Mutex
+	stories, runs, twins, ended, killed, outside, violations, failures int
+	faults                                                             map[string]int
 }
 
 func newCounts() *counts { return &counts{faults: map[string]int{}} }
@@ -149,7 +149,7 @@ func (c *counts) report(took time.Duration) string {
 		kinds = append(kinds, fmt.Sprintf("%s %d", kind, c.faults[kind]))
 	}
 	fmt.Fprintf(&b, "%d stories in %s on %d processors\n", c.stories, took.Round(time.Second), runtime.GOMAXPROCS(0))
-	fmt.Fprintf(&b, "%6d runs of the program\n", c.runs)
+	fmt.Fprintf(&b, "%6d runs of the program, and %d beside one of them\n", c.runs, c.twins)
 	fmt.Fprintf(&b, "%6d crashes, %d of them of a process of its own\n", c.ended+c.killed, c.killed)
 	fmt.Fprintf(&b, "%6d faults injected: %s\n", all, strings.Join(kinds, ", "))
 	fmt.Fprintf(&b, "%6d outside changes\n", c.outside)
@@ -187,7 +187,7 @@ func number(from, to int) *rapid.Generator[string] {
 
 // aStep draws a step; those that come often are there several times.
 func aStep() *rapid.Generator[string] {
-	entry, order := pick("a", "b", "d"), pick("o", "o", "p", "q", "r")
+	entry, order := pick("a", "b", "d", "w"), pick("o", "o", "p", "q", "r", "s")
 	edit := rapid.OneOf(
 		line("set %s price %s", order, number(1, 9)), line("set %s price %s", order, number(1, 9)), line("set %s volume %s", order, number(1, 20)),
 		line("set %s tag %s", order, pick("tee", "none")), line("set %s restrict %s", order, pick("none", "buyer", "other")),
@@ -198,7 +198,7 @@ func aStep() *rapid.Generator[string] {
 		line("rename %s %s", order, order), line("move %s %s", order, order), line("rename %s %s", entry, entry), line("move %s %s", entry, entry),
 	)
 	some := rapid.SliceOfN(aDisturbance(), 1, 4)
-	run := line("%s%s", pick("apply", "apply", "apply", "apply", "save", "late", "late"), rapid.Map(rapid.OneOf(some, some, some, rapid.SliceOfN(aDisturbance(), 0, 0)), func(list []string) string {
+	run := line("%s%s", pick("apply", "apply", "apply", "apply", "save", "late", "late", "destroy"), rapid.Map(rapid.OneOf(some, some, some, rapid.SliceOfN(aDisturbance(), 0, 0)), func(list []string) string {
 		return strings.Join(append([]string{""}, list...), " ")
 	}))
 	return rapid.OneOf(edit, edit, edit, run, run, run, run, rapid.Just("check"), outside(), outside())
@@ -206,7 +206,7 @@ func aStep() *rapid.Generator[string] {
 
 // outside draws what others do.
 func outside() *rapid.Generator[string] {
-	entry, order := pick("a", "b", "d"), pick("o", "o", "p", "q", "r")
+	entry, order := pick("a", "b", "d", "w"), pick("o", "o", "p", "q", "r", "s")
 	return rapid.OneOf(
 		line("buy %s %s", order, number(1, 8)), line("buy %s %s", order, number(1, 8)), line("copy %s %s", number(0, 9), number(1, 8)),
 		line("unpublish %s", order), line("close %s", order), line("away %s", entry), line("back %s", entry), rapid.Just("tx"),
@@ -233,6 +233,6 @@ func aDisturbance() *rapid.Generator[string] {
 		line("registry:any:%s:%s:%s", number(0, 6), number(1, 2), any),
 		line("rpc:any:%s:1:%s", number(0, 25), while), line("market:any:%s:1:%s", number(0, 8), while), line("rpc:eth_sendRawTransaction:%s:1:%s", first, while),
 		line("market:POST:%s:1:%s", first, while),
-		line("par:%s", pick("1", "1", "2")), line("par:%s", pick("1", "1", "2")), rapid.Just("proc"),
+		line("par:%s", pick("1", "1", "2")), line("par:%s", pick("1", "1", "2")), rapid.Just("proc"), line("twin:%s", pick("", "--lock-timeout=9s")),
 	)
 }
