@@ -12,7 +12,7 @@ func NetworkErrorf(format string, args ...any) error {
 	return &NetworkError{fmt.Sprintf(format, args...)}
 }
 
-// FileError means that a file is no plan that this program can read, or was changed after it was made.
+// FileError means that a file is no plan that this program can read, was changed after it was made, or is not encrypted as it should be.
 type FileError struct{ Err error }
 
 func (e *FileError) Error() string { return e.Err.Error() }

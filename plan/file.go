@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -22,18 +23,20 @@ import (
 )
 
 // A plan file is one JSON document: a header, and the plan, whose digest is in the header. The same inputs make the same
-// bytes. It holds its own types, so that it can be read without the schemas that it was made with.
+// bytes. It holds its own types, so that it can be read without the schemas that it was made with. An encrypted one has the
+// same header, and instead of digest and plan the text of such a document, as the Cipher made it.
 const (
 	fileFormat  = "iexecform-plan"
 	fileVersion = 1
 )
 
 type file struct {
-	Format  string          `json:"format"`
-	Version int             `json:"version"`
-	Tool    string          `json:"iexecform_version"`
-	Digest  string          `json:"digest"` // "sha256:" and the hex digest of the compact JSON of Plan
-	Plan    json.RawMessage `json:"plan"`
+	Format    string          `json:"format"`
+	Version   int             `json:"version"`
+	Tool      string          `json:"iexecform_version"`
+	Encrypted string          `json:"encrypted,omitempty"` // a whole file in the clear
+	Digest    string          `json:"digest,omitempty"`    // "sha256:" and the hex digest of the compact JSON of Plan
+	Plan      json.RawMessage `json:"plan,omitempty"`
 }
 
 type filePlan struct {
@@ -112,19 +115,32 @@ type fileValue struct {
 	Unknown [][]any         `json:"unknown,omitempty"`
 }
 
-// Encode writes the plan file and returns its digest too.
-func Encode(p *Plan) (document []byte, digest string, err error) {
+// Encode writes the plan file, encrypted if the codec of the state encrypts, and returns the digest of the plan too.
+func Encode(p *Plan, codec *state.Codec) (document []byte, digest string, err error) {
 	body, err := encodePlan(p)
 	if err != nil {
 		return nil, "", fmt.Errorf("encode plan: %w", err)
 	}
 	digest = digestOf(body)
+	document, err = file{Format: fileFormat, Version: fileVersion, Tool: p.Tool, Digest: digest, Plan: body}.encode()
+	if err != nil || !codec.Encrypts() {
+		return document, digest, err
+	}
+	text, err := codec.Encrypt(document)
+	if err != nil {
+		return nil, "", fmt.Errorf("encrypt the plan: %w", err)
+	}
+	document, err = file{Format: fileFormat, Version: fileVersion, Tool: p.Tool, Encrypted: string(text)}.encode()
+	return document, digest, err
+}
+
+func (f file) encode() ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	err = enc.Encode(file{Format: fileFormat, Version: fileVersion, Tool: p.Tool, Digest: digest, Plan: body})
-	return out.Bytes(), digest, err
+	err := enc.Encode(f)
+	return out.Bytes(), err
 }
 
 // Digest is the digest that the plan's file has; of a plan that was read, the one that it was read with.
@@ -144,29 +160,73 @@ func digestOf(compact []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// Decode reads a plan file. It refuses, before anything of it is trusted, one whose digest doesn't fit. The error is a
-// *FileError.
-func Decode(document []byte) (*Plan, error) {
-	p, err := decodeFile(document)
+// Decode reads a plan file, in the clear or encrypted: the codec must have the key then, and is not looked at otherwise. It
+// refuses, before anything of it is trusted, one whose digest doesn't fit. The error is a *FileError, and is ErrNoKey too where
+// there is no key at all.
+func Decode(document []byte, codec *state.Codec) (*Plan, error) {
+	p, err := decodeFile(document, codec)
 	if err != nil {
 		return nil, &FileError{err}
 	}
 	return p, nil
 }
 
-func decodeFile(document []byte) (*Plan, error) {
-	var f file
+// decodeHeader reads all of a file but the plan.
+func decodeHeader(document []byte) (f file, err error) {
 	if err := jsonv2.Unmarshal(document, &f); err != nil {
-		return nil, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", err)
+		if errors.Is(err, io.ErrUnexpectedEOF) && len(document) > 0 {
+			return f, fmt.Errorf("this is not a whole plan file: it ends after %d bytes, in the midst of its JSON. Copy it again, or plan again with `iexecform plan --out FILE`", len(document))
+		}
+		return f, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", err)
 	}
 	if f.Format != fileFormat {
-		return nil, errors.New("this is not a plan file: it lacks \"format\": \"" + fileFormat + "\". Make one with `iexecform plan --out FILE`")
+		return f, errors.New("this is not a plan file: it lacks \"format\": \"" + fileFormat + "\". Make one with `iexecform plan --out FILE`")
 	}
 	if f.Version < 1 {
-		return nil, errors.New("the plan file has no format version of 1 or more: it was changed after it was made. Plan again")
+		return f, errors.New("the plan file has no format version of 1 or more: it was changed after it was made. Plan again")
 	}
 	if f.Version > fileVersion {
-		return nil, fmt.Errorf("the plan file has format version %d, written by iexecform %s; this program reads up to %d: use that iexecform, or plan again", f.Version, f.Tool, fileVersion)
+		return f, fmt.Errorf("the plan file has format version %d, written by iexecform %s; this program reads up to %d: use that iexecform, or plan again", f.Version, f.Tool, fileVersion)
+	}
+	return f, nil
+}
+
+// decrypted is the file that is encrypted in f.
+func (f file) decrypted(codec *state.Codec) (file, error) {
+	plain, err := codec.Decrypt([]byte(f.Encrypted))
+	switch {
+	case errors.Is(err, state.ErrNoKey):
+		return f, fmt.Errorf("the plan file is encrypted, and %w to read it: go where the configuration is that has the encryption block (--chdir), "+
+			"or give the key in IEXECFORM_ENCRYPTION_IDENTITY or IEXECFORM_ENCRYPTION_PASSPHRASE", err)
+	case err != nil:
+		return f, fmt.Errorf("the plan file can't be decrypted: %w. Give the key in IEXECFORM_ENCRYPTION_IDENTITY or IEXECFORM_ENCRYPTION_PASSPHRASE, "+
+			"or in the encryption block; if it is the right one, the file is damaged: plan again", err)
+	}
+	inner, err := decodeHeader(plain)
+	if err != nil {
+		return f, fmt.Errorf("what is encrypted in the plan file: %w", err)
+	}
+	if inner.Encrypted != "" || f.Plan != nil || f.Digest != "" {
+		return f, errors.New("the plan file was changed after it was made: it has more than one plan. Plan again")
+	}
+	if inner.Tool != f.Tool {
+		return f, otherTool(f.Tool, inner.Tool)
+	}
+	return inner, nil
+}
+
+func otherTool(outside, inside string) error {
+	return fmt.Errorf("the plan file was changed after it was made: it says that iexecform %s has written it, but it was %s. Plan again", outside, inside)
+}
+
+func decodeFile(document []byte, codec *state.Codec) (*Plan, error) {
+	f, err := decodeHeader(document)
+	encrypted := f.Encrypted != ""
+	if err == nil && encrypted {
+		f, err = f.decrypted(codec)
+	}
+	if err != nil {
+		return nil, err
 	}
 	compact := jsontext.Value(f.Plan)
 	if err := compact.Compact(); err != nil { // there is none
@@ -180,13 +240,13 @@ func decodeFile(document []byte) (*Plan, error) {
 		return nil, fmt.Errorf("read plan file: %w", err)
 	}
 	if body.Tool != "" && body.Tool != f.Tool {
-		return nil, fmt.Errorf("the plan file was changed after it was made: it says that iexecform %s has written it, but it was %s. Plan again", f.Tool, body.Tool)
+		return nil, otherTool(f.Tool, body.Tool)
 	}
 	p, err := body.plan()
 	if err != nil {
 		return nil, fmt.Errorf("read plan file: %w", err)
 	}
-	p.Tool, p.digest = f.Tool, f.Digest
+	p.Tool, p.digest, p.encrypted = f.Tool, f.Digest, encrypted
 	return p, nil
 }
 

@@ -17,7 +17,7 @@ import (
 
 func encode(t testing.TB, p *plan.Plan) []byte {
 	t.Helper()
-	document, _, err := plan.Encode(p)
+	document, _, err := plan.Encode(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestDecodeRefusesChanges(t *testing.T) {
 			if changed[i] = b; changed[i] == document[i] {
 				continue
 			}
-			if p, err := plan.Decode(changed); err == nil && !sameButSpace(document, changed) {
+			if p, err := plan.Decode(changed, nil); err == nil && !sameButSpace(document, changed) {
 				t.Fatalf("byte %d changed from %q to %q is not noticed:\n%s", i, document[i], b, p)
 			}
 		}
@@ -53,7 +53,7 @@ func TestDecodeCompact(t *testing.T) {
 	if err := json.Compact(&compact, encode(t, p)); err != nil {
 		t.Fatal(err)
 	}
-	decoded, err := plan.Decode(compact.Bytes())
+	decoded, err := plan.Decode(compact.Bytes(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestDecodeErrors(t *testing.T) {
 		"state file":  {`{"version":1,"iexecform_version":"1","lineage":"x","serial":1}`, "iexecform plan --out"},
 		"wrong types": {`{"format":1}`, "not a plan file"},
 	} {
-		if p, err := plan.Decode([]byte(c.document)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if p, err := plan.Decode([]byte(c.document), nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, error %v, want one with %q", name, p, err, c.want)
 		}
 	}
@@ -127,7 +127,7 @@ func TestUnknownPaths(t *testing.T) {
 		}),
 	} {
 		p := &plan.Plan{Mode: plan.Normal, Outputs: []plan.OutputChange{{Name: "o", After: v}}}
-		decoded, err := plan.Decode(encode(t, p))
+		decoded, err := plan.Decode(encode(t, p), nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -187,23 +187,23 @@ func FuzzDecode(f *testing.F) {
 		if !ok {
 			return
 		}
-		p, err := plan.Decode(document)
+		p, err := plan.Decode(document, nil)
 		if err != nil {
 			return
 		}
 		text := p.String()
-		again, _, err := plan.Encode(p)
+		again, _, err := plan.Encode(p, nil)
 		if err != nil {
 			t.Fatalf("what was decoded can't be encoded: %v\n%s", err, document)
 		}
-		q, err := plan.Decode(again)
+		q, err := plan.Decode(again, nil)
 		if err != nil {
 			t.Fatalf("what was encoded can't be decoded: %v\n%s", err, again)
 		}
 		if q.String() != text {
 			t.Fatalf("decoded:\n%s\nagain:\n%s", text, q)
 		}
-		if third, _, err := plan.Encode(q); err != nil || !bytes.Equal(again, third) {
+		if third, _, err := plan.Encode(q, nil); err != nil || !bytes.Equal(again, third) {
 			t.Fatalf("another file (%v):\n%s\n%s", err, again, third)
 		}
 	})

@@ -28,7 +28,8 @@ const (
 	RefreshOnly Mode = "refresh-only"
 )
 
-// Plan is what apply will do, and why. All of it is public data: it may be committed, attached to a review, signed off.
+// Plan is what apply will do, and why. It holds no secret but the signed orders that the state holds too: it is meant to be attached
+// to a review, and signed off.
 type Plan struct {
 	Tool      string
 	Mode      Mode
@@ -56,8 +57,12 @@ type Plan struct {
 	Checks    []config.CheckResult // what the conditions of the configuration came to, sorted by kind and name
 	Pending   []string             // what an interrupted run left unsettled, in words
 
-	digest string // of the file that it was read from; "" for a plan that was made
+	digest    string // of the file that it was read from; "" for a plan that was made
+	encrypted bool   // that file was
 }
+
+// Encrypted reports whether p was read from an encrypted file.
+func (p *Plan) Encrypted() bool { return p.encrypted }
 
 // Provider is a provider configuration that the plan's actions use.
 type Provider struct {

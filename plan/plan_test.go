@@ -72,18 +72,18 @@ func TestPlanFile(t *testing.T) {
 	for _, path := range scripts(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 			p := run(t, path).plan
-			document, digest, err := plan.Encode(p)
+			document, digest, err := plan.Encode(p, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			decoded, err := plan.Decode(document)
+			decoded, err := plan.Decode(document, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(p.String(), decoded.String()); diff != "" {
 				t.Errorf("text -made +decoded:\n%s", diff)
 			}
-			again, digestAgain, err := plan.Encode(decoded)
+			again, digestAgain, err := plan.Encode(decoded, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func TestPlanFile(t *testing.T) {
 			if d, err := plan.Digest(decoded); digest != digestAgain || err != nil || d != digest {
 				t.Errorf("digests %s, %s, %s (%v)", digest, digestAgain, d, err)
 			}
-			if repeated, _, err := plan.Encode(run(t, path).plan); err != nil || !bytes.Equal(document, repeated) {
+			if repeated, _, err := plan.Encode(run(t, path).plan, nil); err != nil || !bytes.Equal(document, repeated) {
 				t.Errorf("the same inputs made another file (%v):\n%s", err, cmp.Diff(string(document), string(repeated)))
 			}
 		})

@@ -28,7 +28,8 @@ import (
 type Cipher interface {
 	// Encrypt returns text.
 	Encrypt(plain []byte) ([]byte, error)
-	// Decrypt opens what Encrypt made. Its errors say whether the key is wrong or the text was changed, and what to do.
+	// Decrypt opens what Encrypt made. Its errors say whether the key is wrong or the text was changed; where to get another
+	// text is the caller's to say.
 	Decrypt(text []byte) ([]byte, error)
 }
 
@@ -88,20 +89,39 @@ func (c *Codec) mayBePlain(what string) error {
 	return nil
 }
 
-// open decrypts with whatever cipher fits.
-func (c *Codec) open(what string, text []byte) ([]byte, error) {
+// ErrNoKey is returned where something is encrypted and a Codec has no Cipher to open it with.
+var ErrNoKey = errors.New("there is no key")
+
+// Encrypt makes text of what is kept beside the state, such as a plan file, with the keys of the state. c must encrypt.
+func (c *Codec) Encrypt(plain []byte) ([]byte, error) { return c.cipher.Encrypt(plain) }
+
+// Decrypt opens what Encrypt made, with whatever Cipher fits. The error is ErrNoKey, or those of the Ciphers.
+func (c *Codec) Decrypt(text []byte) ([]byte, error) {
+	readers := c.readers()
+	if len(readers) == 0 {
+		return nil, ErrNoKey
+	}
 	var errs []error
-	for _, k := range c.readers() {
+	for _, k := range readers {
 		plain, err := k.Decrypt(text)
 		if err == nil {
 			return plain, nil
 		}
 		errs = append(errs, err)
 	}
-	if len(errs) == 0 {
+	return nil, errors.Join(errs...)
+}
+
+// open decrypts a part of the state.
+func (c *Codec) open(what string, text []byte) ([]byte, error) {
+	plain, err := c.Decrypt(text)
+	switch {
+	case errors.Is(err, ErrNoKey):
 		return nil, &EncryptedError{what}
+	case err != nil:
+		return nil, fmt.Errorf("the %s can't be decrypted: %w; if the key is right, it is damaged: restore it from git or a backup", what, err)
 	}
-	return nil, fmt.Errorf("the %s can't be decrypted: %w; if the key is right, it is damaged: restore it from git or a backup", what, errors.Join(errs...))
+	return plain, nil
 }
 
 func (c *Codec) readers() []Cipher {

@@ -262,6 +262,10 @@ func (a *app) applySaved(ctx context.Context, o applyOptions, v applyView) error
 		return err
 	}
 	defer unlock()
+	if a.codec.Encrypts() && !p.Encrypted() {
+		return unusable(o.planFile, &plan.FileError{Err: errors.New("it is not encrypted, and the configuration says that the state should be. " +
+			"Nothing was sent. Plan again, or remove the encryption block. If it was encrypted before, somebody has replaced it")})
+	}
 	if err := apply.CheckFresh(p, loaded); err != nil {
 		return err
 	}

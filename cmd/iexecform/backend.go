@@ -18,6 +18,7 @@ import (
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/backends"
 	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/local"
 )
@@ -95,15 +96,39 @@ func (a *app) decodeState(b []byte) (*state.Snapshot, error) {
 	if err != nil || !e.Encrypted {
 		return state.Decode(b)
 	}
-	settings, _, err := a.stateSettings()
-	if err != nil {
-		return nil, err
-	}
-	codec, err := backends.Changing(settings.Encryption, a.environment())
+	codec, err := a.keysAtHand()
 	if err != nil {
 		return nil, err
 	}
 	return codec.Decode(b)
+}
+
+// decodePlan reads a file with a plan. Of an encrypted one, the keys at hand must open it; for any other, nothing else is read.
+func (a *app) decodePlan(name string, b []byte) (*plan.Plan, error) {
+	p, err := plan.Decode(b, nil)
+	if errors.Is(err, state.ErrNoKey) {
+		var codec *state.Codec
+		if codec, err = a.keysAtHand(); err == nil {
+			p, err = plan.Decode(b, codec)
+		}
+	}
+	if err != nil {
+		return nil, unusable(name, err)
+	}
+	return p, nil
+}
+
+func unusable(planFile string, err error) error {
+	return fmt.Errorf("cannot use the plan file %s: %w", planFile, err)
+}
+
+// keysAtHand reads, with all keys of the configuration and the environment, what is encrypted and what isn't.
+func (a *app) keysAtHand() (*state.Codec, error) {
+	settings, _, err := a.stateSettings()
+	if err != nil {
+		return nil, err
+	}
+	return backends.Changing(settings.Encryption, a.environment())
 }
 
 func (a *app) environment() backends.Environment {

@@ -230,9 +230,5 @@ func (a *app) readPlan(name string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the plan file: %w", err)
 	}
-	p, err := plan.Decode(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return p, nil
+	return a.decodePlan(name, b)
 }

@@ -247,19 +247,27 @@ func damagedFiles(t *testing.T, g *ground) []damagedFile {
 		t.Fatal(err)
 	}
 	codec := state.NewCodec(cipher)
-	var sealedStates, sealedJournals [][]byte
+	var sealedStates, sealedJournals, sealedPlans [][]byte
 	for _, text := range states {
 		sealedStates = append(sealedStates, sealState(t, codec, text))
 	}
 	for _, text := range journals {
 		sealedJournals = append(sealedJournals, sealJournal(t, codec, text))
 	}
+	for _, text := range plans {
+		sealedPlans = append(sealedPlans, sealPlan(t, codec, text))
+	}
+	applied.env = append(applied.env, "IEXECFORM_ENCRYPTION_IDENTITY="+identity.String())
+	if err := os.WriteFile(filepath.Join(applied.dir, "sealed"), sealedPlans[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return []damagedFile{
 		{"state", slices.Concat(newest, states[:1]), readState(nil), applied.readDamagedState},
 		{"journal", journals, readJournal(nil, interrupted), cut.readDamagedJournal},
-		{"plan file", plans, readPlanFile, applied.readDamagedPlan},
+		{"plan file", plans, readPlanFile(nil), applied.readDamagedPlan("second")},
 		{"encrypted state", sealedStates, readState(codec), nil},
 		{"encrypted journal", sealedJournals, readJournal(codec, interrupted), nil},
+		{"encrypted plan file", sealedPlans, readPlanFile(codec), applied.readDamagedPlan("sealed")},
 	}
 }
 
@@ -289,6 +297,19 @@ func sealJournal(t *testing.T, codec *state.Codec, text []byte) []byte {
 		j.Appended(line)
 		b = append(b, line...)
 	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func sealPlan(t *testing.T, codec *state.Codec, text []byte) []byte {
+	t.Helper()
+	p, err := plan.Decode(text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _, err := plan.Encode(p, codec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,21 +365,23 @@ func readJournal(codec *state.Codec, snapshot *state.Snapshot) func(was, is []by
 	}
 }
 
-func readPlanFile(was, is []byte) (string, error) {
-	got, err := plan.Decode(is)
-	if err != nil {
-		return fileRefused, err
+func readPlanFile(codec *state.Codec) func(was, is []byte) (string, error) {
+	return func(was, is []byte) (string, error) {
+		got, err := plan.Decode(is, codec)
+		if err != nil {
+			return fileRefused, err
+		}
+		want, err := plan.Decode(was, codec)
+		if err != nil {
+			return fileAccepted, err
+		}
+		text, _, err := plan.Encode(got, nil)
+		wanted, _, wantErr := plan.Encode(want, nil)
+		if err = errors.Join(err, wantErr); err != nil || !bytes.Equal(text, wanted) {
+			return fileAccepted, err
+		}
+		return fileAsWas, nil
 	}
-	want, err := plan.Decode(was)
-	if err != nil {
-		return fileAccepted, err
-	}
-	text, _, err := plan.Encode(got)
-	wanted, _, wantErr := plan.Encode(want)
-	if err = errors.Join(err, wantErr); err != nil || !bytes.Equal(text, wanted) {
-		return fileAccepted, err
-	}
-	return fileAsWas, nil
 }
 
 // within runs the program in this process, on the project of the world, and fails the test when anything is sent.
@@ -367,7 +390,7 @@ func (w *world) within(t *testing.T, args ...string) (code int, text string) {
 	w.rpc.Reset()
 	w.market.Reset()
 	var out syncBuffer
-	env := []string{"IEXECFORM_PRIVATE_KEY=" + hex.EncodeToString(crypto.FromECDSA(w.account.Key))}
+	env := append([]string{"IEXECFORM_PRIVATE_KEY=" + hex.EncodeToString(crypto.FromECDSA(w.account.Key))}, w.env...)
 	code = run(append([]string{"--chdir=" + w.dir}, args...), strings.NewReader(""), &out, &out, env)
 	if n := w.rpc.Count("eth_sendRawTransaction") + w.market.Count("POST ") + w.market.Count("PUT "); n > 0 {
 		t.Errorf("iexecform %s sent something:\n%s", strings.Join(args, " "), out.String())
@@ -427,12 +450,14 @@ func (w *world) readDamagedJournal(t *testing.T, is []byte) (outcome, text strin
 	return fileAsWas, text
 }
 
-func (w *world) readDamagedPlan(t *testing.T, is []byte) (outcome, text string) {
-	defer w.damage(t, "second", is)()
-	code, text := w.within(t, "show", "second")
-	if code == exitError {
-		w.refuses(t, "second")
-		return fileRefused, text
+func (w *world) readDamagedPlan(name string) func(*testing.T, []byte) (outcome, text string) {
+	return func(t *testing.T, is []byte) (outcome, text string) {
+		defer w.damage(t, name, is)()
+		code, text := w.within(t, "show", name)
+		if code == exitError {
+			w.refuses(t, name)
+			return fileRefused, text
+		}
+		return fileAsWas, text
 	}
-	return fileAsWas, text
 }

@@ -250,7 +250,7 @@ func networkReset(t *testing.T, g *ground) {
 // deployment is the transaction that a saved plan would send to deploy an app.
 func (w *world) deployment(file string) (to common.Address, data []byte) {
 	w.t.Helper()
-	p, err := plan.Decode(w.file(file))
+	p, err := plan.Decode(w.file(file), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -290,7 +290,7 @@ func otherCode(t *testing.T, g *ground) {
 	w.write(anApp + anOrder)
 	w.run(0, "plan", "--out=planned")
 	var app common.Address
-	p, err := plan.Decode(w.file("planned"))
+	p, err := plan.Decode(w.file("planned"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

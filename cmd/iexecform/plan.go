@@ -95,8 +95,9 @@ func (a *app) plan(cmd *cobra.Command, o planCommandOptions, v applyView) error 
 	return nil
 }
 
+// savePlan writes the plan file, encrypted if the state is to be.
 func (a *app) savePlan(p *plan.Plan, name string) error {
-	document, _, err := plan.Encode(p)
+	document, _, err := plan.Encode(p, a.codec)
 	if err != nil {
 		return err
 	}

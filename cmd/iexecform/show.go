@@ -21,17 +21,27 @@ import (
 )
 
 func (a *app) showCommand() *cobra.Command {
-	var asJSON, asMarkdown, asHTML bool
+	var asJSON, asMarkdown, asHTML, decrypt bool
 	cmd := &cobra.Command{
 		Use:   "show [FILE]",
 		Short: "Print the state, a saved plan or a state file, without network",
-		Args:  arguments(cobra.MaximumNArgs(1)),
+		Long: "Prints the state, a saved plan or a state file, without network. The configuration is read only for the keys of an encrypted\n" +
+			"file; elsewhere the key is given in IEXECFORM_ENCRYPTION_IDENTITY or IEXECFORM_ENCRYPTION_PASSPHRASE.",
+		Args: arguments(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			forms := 0
+			for _, form := range []bool{asJSON, asMarkdown, asHTML, decrypt} {
+				if form {
+					forms++
+				}
+			}
 			switch {
-			case asJSON && asMarkdown || asJSON && asHTML || asMarkdown && asHTML:
-				return &usageError{cmd, errors.New("--json, --markdown and --html exclude each other")}
+			case forms > 1:
+				return &usageError{cmd, errors.New("--json, --markdown, --html and --decrypt exclude each other")}
 			case (asMarkdown || asHTML) && len(args) == 0:
 				return &usageError{cmd, errors.New("--markdown and --html are for a saved plan: name its file. Make one with `iexecform plan --out FILE`")}
+			case decrypt && len(args) == 0:
+				return &usageError{cmd, errors.New("--decrypt is for a file: name it. `iexecform state pull` prints the state")}
 			case asMarkdown:
 				return a.showReview(args[0], &view.Markdown{Out: a.streams.Out, Tables: lazyTables{a}})
 			case asHTML:
@@ -39,12 +49,13 @@ func (a *app) showCommand() *cobra.Command {
 			case len(args) == 0:
 				return a.asJSON(asJSON, a.showState(cmd.Context(), asJSON))
 			}
-			return a.asJSON(asJSON, a.showFile(args[0], asJSON))
+			return a.asJSON(asJSON, a.showFile(args[0], asJSON, decrypt))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&asMarkdown, "markdown", false, "print a saved plan as a comment for a pull request: Markdown of less than 65,000 bytes")
 	cmd.Flags().BoolVar(&asHTML, "html", false, "print a saved plan as one self-contained page for its reviewers")
+	cmd.Flags().BoolVar(&decrypt, "decrypt", false, "print the file as it is in the clear, for programs that read plan or state files")
 	return cmd
 }
 
@@ -65,8 +76,8 @@ func (a *app) showState(ctx context.Context, asJSON bool) error {
 	return a.printState(loaded.Snapshot, asJSON)
 }
 
-// showFile prints a plan or a state, whichever the file is.
-func (a *app) showFile(name string, asJSON bool) error {
+// showFile prints a plan or a state, whichever the file is; decrypted as the file that it would be in the clear.
+func (a *app) showFile(name string, asJSON, decrypted bool) error {
 	b, err := os.ReadFile(a.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no file %s to show", name)
@@ -83,16 +94,30 @@ func (a *app) showFile(name string, asJSON bool) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if decrypted {
+			return a.printFile(state.Encode(s))
+		}
 		return a.printState(s, asJSON)
 	}
-	p, err := plan.Decode(b)
+	p, err := a.decodePlan(name, b)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return err
 	}
-	if asJSON {
+	switch {
+	case decrypted:
+		document, _, err := plan.Encode(p, nil)
+		return a.printFile(document, err)
+	case asJSON:
 		return a.json().Plan(p)
 	}
 	return a.human().Plan(p)
+}
+
+func (a *app) printFile(text []byte, err error) error {
+	if err == nil {
+		_, err = a.streams.Out.Write(text)
+	}
+	return err
 }
 
 // looksLikeState tells states from plans, and reads no more of a file than it must: states have a serial at top level, plans

@@ -61,7 +61,7 @@ func (w *world) outside() string {
 
 func (w *world) encode(p *plan.Plan) []byte {
 	w.t.Helper()
-	document, _, err := plan.Encode(p)
+	document, _, err := plan.Encode(p, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func (w *world) encode(p *plan.Plan) []byte {
 // saved is the plan as another process finds it in a file.
 func (w *world) saved(document []byte) *providertest.Made {
 	w.t.Helper()
-	p, err := plan.Decode(document)
+	p, err := plan.Decode(document, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

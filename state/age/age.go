@@ -1,4 +1,4 @@
-// Package age encrypts states with age (https://age-encryption.org/v1): with a passphrase, or for recipients, who read with
+// Package age encrypts states, and the plan files beside them, with age (https://age-encryption.org/v1): with a passphrase, or for recipients, who read with
 // their identities. What it writes is armored, so that the program age opens it too:
 //
 //	jq -r .encrypted iexecform.state.json | age --decrypt --identity key.txt
@@ -125,5 +125,5 @@ func (c *cipher) Decrypt(text []byte) ([]byte, error) {
 	case errors.As(err, &mismatch):
 		return nil, errors.New("the key is wrong: it is encrypted for recipients, and no identity that was given is one of theirs")
 	}
-	return nil, fmt.Errorf("it was changed since it was encrypted, or is damaged (%w); restore it from git or a backup", err)
+	return nil, fmt.Errorf("it was changed since it was encrypted, or is damaged (%w)", err)
 }

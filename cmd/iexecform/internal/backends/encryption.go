@@ -16,7 +16,7 @@ import (
 func ageTable() *schema.Table {
 	return &schema.Table{
 		Type: "age",
-		Doc: "Encrypts the state, its journal and its backups with [age](https://age-encryption.org), wherever they are kept: with a passphrase, or for recipients. " +
+		Doc: "Encrypts the state, its journal and its backups, and saved plans, with [age](https://age-encryption.org), wherever they are kept: with a passphrase, or for recipients. " +
 			"Version, lineage and serial stay readable. Without this block nothing is encrypted: the state holds no key, and is meant to be read in a review.\n\n" +
 			"`iexecform state reencrypt` turns a state in the clear into an encrypted one, changes its keys, and turns it back. Keep the keys: without them a state can't be read.",
 		Example: "iexecform {\n  encryption \"age\" {\n    recipients    = [\"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\"]\n    identity_file = \"~/.config/iexecform/age.txt\"\n  }\n}\n",

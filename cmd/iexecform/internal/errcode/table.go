@@ -167,7 +167,7 @@ var table = []Code{
 
 	{ID: "IXF4001", is: as[*apply.StaleError](nil), Meaning: "The saved plan is not of this state any more. Nothing was sent. Plan again.", Summaries: []string{"Saved plan is stale"}},
 	{ID: "IXF4002", is: as[*apply.PreconditionError](nil), Meaning: "What the plan takes for granted no longer holds. Nothing was sent. Plan again.", Summaries: []string{"Plan precondition failed"}},
-	{ID: "IXF4003", is: as[*plan.FileError](nil), Meaning: "The file is not a plan, was changed after it was made, or was made by a newer program."},
+	{ID: "IXF4003", is: as[*plan.FileError](nil), Meaning: "The file is not a plan, was changed after it was made, was made by a newer program, or can't be decrypted."},
 	{ID: "IXF4004", Meaning: "The configuration that the plan needs can't be evaluated again.", Summaries: []string{"Cannot evaluate the configuration again"}},
 
 	{ID: "IXF5001", Meaning: "An action failed. What was done is remembered.", Summaries: []string{"*: * failed", "Action failed"}},

@@ -9,6 +9,7 @@
 #   DIRECTORY    where the configuration is (default: .)
 #   IEXECFORM_PRIVATE_KEY, or a keystore and IEXECFORM_WALLET_PASSWORD
 #   GITHUB_REPOSITORY, GH_TOKEN   as GitHub sets them
+#   IEXECFORM_ENCRYPTION_IDENTITY or _PASSPHRASE   if the state is encrypted
 set -euo pipefail
 : "${MERGED:?}" "${DIRECTORY:=.}" "${GITHUB_REPOSITORY:?}"
 work=$(mktemp -d)
@@ -36,7 +37,10 @@ reviewed=$(jq -r .commit "$work/record")
 
 gh run download "$(jq -r .run "$work/record")" --repo "$GITHUB_REPOSITORY" --name iexecform-plan --dir "$work/kept"
 mv "$work/kept/iexecform.plan" "$work/kept.plan"
-iexecform show --json "$work/kept.plan" >"$work/kept.json" || refuse "the plan that the run kept can't be read."
+iexecform --chdir "$DIRECTORY" show --json "$work/kept.plan" >"$work/kept.json" || {
+  jq -r '.diagnostics[]? | .summary, .detail' "$work/kept.json" >&2
+  refuse "the plan that the run kept can't be read (above)."
+}
 digest=$(jq -r .iexecform.digest "$work/kept.json")
 [[ $digest == "$(jq -r .digest "$work/record")" ]] || refuse "the plan that the run kept, $digest, is not the one that was reviewed, $(jq -r .digest "$work/record")."
 
@@ -45,7 +49,8 @@ digest=$(jq -r .iexecform.digest "$work/kept.json")
 env -u IEXECFORM_PRIVATE_KEY -u IEXECFORM_WALLET_PASSWORD \
   iexecform --chdir "$DIRECTORY" plan --no-color --input=false --lock-timeout 60s --out "$work/merged.plan" >/dev/null
 for name in kept merged; do
-  jq -S '.plan | del(.actions[].cost, .notices)' "$work/$name.plan" >"$work/$name.same"
+  iexecform --chdir "$DIRECTORY" show --decrypt "$work/$name.plan" |
+    jq -S '.plan // error("there is no plan") | del(.actions[].cost, .notices)' >"$work/$name.same"
 done
 if ! diff -u "$work/kept.same" "$work/merged.same" >"$work/diff"; then
   head -50 "$work/diff" >&2

@@ -8,6 +8,7 @@
 #   HEAD_SHA     commit of the pull request that it was made for
 #   HEAD         "owner:branch" of the pull request
 #   GITHUB_REPOSITORY, GH_TOKEN   as GitHub sets them
+#   IEXECFORM_ENCRYPTION_IDENTITY or _PASSPHRASE   if the state is encrypted
 set -euo pipefail
 : "${PLAN:?}" "${RUN:?}" "${HEAD_SHA:?}" "${HEAD:?}" "${GITHUB_REPOSITORY:?}"
 

@@ -8,5 +8,7 @@ set -euo pipefail
 
 iexecform --chdir "$DIRECTORY" plan --no-color --input=false --lock-timeout 60s --out "$(realpath -m "$PLAN")"
 
-# The page is for whoever wants to see all of it.
-iexecform show --html "$PLAN" >"${PLAN%.*}.html"
+# The page is for whoever wants to see all of it. Of an encrypted plan there is none: what the run keeps would have it in the clear.
+if [[ $(jq 'has("encrypted")' "$PLAN") == false ]]; then
+  iexecform show --html "$PLAN" >"${PLAN%.*}.html"
+fi
