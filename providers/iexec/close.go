@@ -87,7 +87,7 @@ type closing struct {
 
 // record is the patch that remembers what was sold and how far the closing is.
 func (x *closing) record(status string) json.RawMessage {
-	return patchOrder(x.p.Hash, map[string]any{"status": status, "consumed": json.Number(x.sold.String())})
+	return marshal(x.p.patch(x.p.Sign, status, x.sold.String()))
 }
 
 // mustBe refuses when another order is made from what was sold and that isn't as planned.

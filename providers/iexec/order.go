@@ -301,11 +301,15 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 	if err := c.pin(ctx); err != nil {
 		return fail(len(reqs), providers.ReadResult{Err: err})
 	}
+	results := make([]providers.ReadResult, len(reqs))
 	known := make([][]*signed, len(reqs))
 	var all []*signed
 	var hashes []common.Hash
 	for i, r := range reqs {
 		known[i] = ordersOf(r.Prior)
+		if results[i].Err = o.whole(r.Addr, known[i]); results[i].Err != nil {
+			known[i] = nil
+		}
 		for _, s := range known[i] {
 			if !s.over() {
 				all = append(all, s)
@@ -333,7 +337,6 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 			}
 		}
 	}
-	results := make([]providers.ReadResult, len(reqs))
 	c.mu.Lock()
 	for i, r := range reqs {
 		c.observed[r.Addr] = known[i]
@@ -352,6 +355,16 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 		}
 	}
 	return results
+}
+
+// whole refuses orders that lack something, as in a state that somebody has edited: they can't be withdrawn.
+func (o order) whole(i addr.Instance, list []*signed) error {
+	for _, s := range list {
+		if len(s.body) != len(o.kind.Fields) {
+			return fmt.Errorf("order %s in the state lacks fields: restore an older state, or run `iexecform state rm '%s'`: plan finds the orders that are on the market", s.hash, i)
+		}
+	}
+	return nil
 }
 
 // observe brings a known order up to date. Without rows the market isn't asked.

@@ -47,9 +47,12 @@ func (c *client) orderAction(a providers.Action) (orderPayload, *poco.Kind, erro
 	return p, nil, fmt.Errorf("there is no kind of order %q", p.Kind)
 }
 
-// patchOrder is the merge patch that sets something of one signed order.
-func patchOrder(hash common.Hash, set map[string]any) json.RawMessage {
-	return marshal(map[string]any{"orders": map[string]any{hash.Hex(): set}})
+// patch is the merge patch that remembers one signed order. It has all of it, as the state needn't know an order that was
+// found on the market.
+func (p orderPayload) patch(sign, status, consumed string) map[string]any {
+	return map[string]any{"orders": map[string]any{p.Hash.Hex(): map[string]any{
+		"order": p.Order, "sign": sign, "status": status, "consumed": json.Number(consumed), "generation": p.Generation,
+	}}}
 }
 
 // doSign makes the signature. SIDE EFFECTS: none outside; the signed order is remembered before it is shown to anyone.
@@ -78,9 +81,8 @@ func doSign(ctx context.Context, c *client, req providers.DoRequest) (json.RawMe
 	c.signed[p.Hash] = text
 	c.mu.Unlock()
 	tellOrder(req, "order_signed", p)
-	patch := map[string]any{"sign": text, "orders": map[string]any{p.Hash.Hex(): map[string]any{
-		"order": p.Order, "sign": text, "status": statusSigned, "consumed": json.Number(orZero(p.Consumed)), "generation": p.Generation,
-	}}}
+	patch := p.patch(text, statusSigned, orZero(p.Consumed))
+	patch["sign"] = text
 	if p.Replenished != "" {
 		patch["replenished"] = p.Replenished
 	}
@@ -123,7 +125,7 @@ func doPublish(ctx context.Context, c *client, req providers.DoRequest) (json.Ra
 		return nil, err
 	}
 	tellOrder(req, "order_published", p)
-	return patchOrder(p.Hash, map[string]any{"status": statusOpen}), nil
+	return marshal(p.patch(sign, statusOpen, orZero(p.Consumed))), nil
 }
 
 // doUnpublish makes sure that the market doesn't show the order. SIDE EFFECTS: two requests that write to the market.

@@ -50,6 +50,9 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 	var todo, leaving []*orderPlan
 	for i, req := range reqs {
 		p := &orderPlan{order: o, c: c, req: req, result: &results[i], d: object{req.Desired}, known: c.ordersOf(req)}
+		if results[i].Err = o.whole(req.Addr, p.known); results[i].Err != nil { // without refresh
+			continue
+		}
 		if req.Desired.IsNull() {
 			leaving = append(leaving, p)
 			continue
