@@ -255,7 +255,8 @@ func (s *story) disturbed(disturbances, args []string) (r outcome) {
 	if ended.killed {
 		s.count.add(&s.count.killed)
 	}
-	return outcome{code: ended.code, text: ended.text, killed: ended.killed}
+	// A signal ends a process that isn't listening yet, or is done: such an interrupt is a kill.
+	return outcome{code: ended.code, text: ended.text, killed: ended.killed || ended.code < 0}
 }
 
 func isTwin(disturbance string) bool { return strings.HasPrefix(disturbance, "twin") }
