@@ -33,7 +33,7 @@ load: ## Run eight writers against one state on each store (DURATION=60s; a few 
 	LOAD_DURATION=$(DURATION) go test -count=1 -timeout 60m -run '^TestLoad$$' -v ./cmd/iexecform | grep -E 'writers|FAIL|^ok'
 
 chaos: ## Tell random stories of edits, crashes, faults and what others do (DURATION=60s)
-	cd cmd/iexecform && CHAOS_DURATION=$(DURATION) go test -count=1 -timeout 0 $(TESTFLAGS) -run '^TestChaos$$' -v
+	cd cmd/iexecform && CHAOS_DURATION=$(DURATION) go test -count=1 -timeout 0 $(TESTFLAGS) -run '^TestChaos$$' -v -rapid.nofailfile
 
 lint: $(LINT) ## Run the linters
 	$(LINT) run
