@@ -370,7 +370,37 @@ func (b *builder) planRest(ctx context.Context, evaluation *config.Evaluation) (
 	for _, p := range used {
 		diags = append(diags, b.planGone(ctx, p, batches[p])...)
 	}
-	return append(diags, b.openOwners(ctx)...)
+	return append(append(diags, b.planBack(ctx)...), b.openOwners(ctx)...)
+}
+
+// planBack plans the end of objects that the state has forgotten and that exist again.
+func (b *builder) planBack(ctx context.Context) (diags hcl.Diagnostics) {
+	if b.Mode == RefreshOnly || b.SkipRefresh {
+		return nil
+	}
+	for _, p := range b.session.Providers() {
+		client, _ := b.session.Client(p)
+		rememberer, ok := client.(providers.Rememberer)
+		if !ok {
+			continue
+		}
+		back, err := rememberer.Back(ctx)
+		if err != nil {
+			diags = diags.Append(caused(errorf("Cannot read what exists", "Provider %s: %s.", p, textOf(err)), err))
+			continue
+		}
+		var reqs []providers.PlanRequest
+		for _, i := range back {
+			table := b.Providers.ResourceTable(i.Resource.Type)
+			if b.proposed(i) == nil && b.State.Snapshot.Resources[i] == nil && !matches(b.Exclude, i) && (len(b.Targets) == 0 || matches(b.Targets, i)) {
+				reqs = append(reqs, b.request(i, nil, table.Blank().Null()))
+			}
+		}
+		if len(reqs) > 0 {
+			diags = append(diags, b.proposeEnds(p, reqs, client.Plan(ctx, reqs))...)
+		}
+	}
+	return diags
 }
 
 // openOwners opens the providers of unsettled notes, so that what an interrupted run left is taken up although nothing uses
@@ -430,7 +460,11 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 	if len(reqs) == 0 {
 		return diags
 	}
-	planned := client.Plan(ctx, reqs)
+	return append(diags, b.proposeEnds(p, reqs, client.Plan(ctx, reqs))...)
+}
+
+// proposeEnds takes in what a provider plans for objects that are to go.
+func (b *builder) proposeEnds(p addr.Provider, reqs []providers.PlanRequest, planned []providers.PlanResult) (diags hcl.Diagnostics) {
 	for n := range planned {
 		i, result := reqs[n].Addr, &planned[n]
 		if result.Err != nil {
@@ -438,8 +472,12 @@ func (b *builder) planGone(ctx context.Context, p addr.Provider, gone []addr.Ins
 			continue
 		}
 		removed(reqs[n].Removal, result)
-		b.explainGone(i, result)
-		b.propose(reqs[n], b.objects[i], p, result, b.objects[i].stored.Dependencies, true)
+		var dependsOn []addr.Instance
+		if o := b.objects[i]; o != nil {
+			b.explainGone(i, result)
+			dependsOn = o.stored.Dependencies
+		}
+		b.propose(reqs[n], b.objects[i], p, result, dependsOn, true)
 	}
 	return diags
 }

@@ -17,7 +17,7 @@ import (
 //   - a late action waits for the same;
 //   - no action of an object is early while a precondition of it can't be told;
 //   - an object that only the state changes for gets one action of the engine's;
-//   - an object that is imported is remembered first.
+//   - an object that is imported, or that is there but not as the state has it, is remembered first.
 //
 // Numbers rise along the order in which instances were planned, except for what late actions wait for, so After points
 // backwards only.
@@ -49,19 +49,10 @@ func (b *builder) completeActions() {
 				c.Actions[n].Early = false
 			}
 		}
+		if !c.Found.IsZero() && (c.Kind == providers.Adopt || len(c.Actions) > 0) {
+			c.adoptFirst()
+		}
 		switch c.Kind {
-		case providers.Adopt:
-			if c.Found.IsZero() { // on its way: its own actions end with it
-				break
-			}
-			shift(c.Actions)
-			adopt := providers.Action{Kind: providers.ActionAdopt, Summary: "remember it: it exists already"}
-			c.Actions = append([]providers.Action{adopt}, c.Actions...)
-			for n := range c.Actions[1:] {
-				if len(c.Actions[n+1].After) == 0 {
-					c.Actions[n+1].After = []int{0}
-				}
-			}
 		case providers.Delete, providers.Forget:
 			forget := providers.Action{Kind: providers.ActionForget, Summary: "forget it"}
 			for n := range c.Actions {
@@ -79,8 +70,26 @@ func (b *builder) completeActions() {
 	}
 }
 
+// adoptFirst makes the object remembered as it was found before anything else is done. What is on its way is not found yet: its own
+// actions end with it.
+func (c *proposal) adoptFirst() {
+	shift(c.Actions)
+	adopt := providers.Action{Kind: providers.ActionAdopt, Summary: "remember it: it exists already"}
+	if c.Kind != providers.Adopt {
+		adopt.Summary, adopt.Early = "remember it as it is", true
+	}
+	c.Actions = append([]providers.Action{adopt}, c.Actions...)
+	for n := range c.Actions[1:] {
+		if len(c.Actions[n+1].After) == 0 {
+			c.Actions[n+1].After = []int{0}
+		}
+	}
+}
+
+// shift makes room for an action before the others.
 func shift(actions []providers.Action) {
 	for n := range actions {
+		actions[n].After = slices.Clone(actions[n].After) // several may share one
 		for k := range actions[n].After {
 			actions[n].After[k]++
 		}

@@ -54,9 +54,7 @@ func (s *Session) Open(ctx context.Context, p addr.Provider, config cty.Value) e
 	req := s.base
 	req.Config = config
 	req.Expect = s.types(p)
-	if len(req.Expect) > 0 {
-		req.Known = s.state.Snapshot.Networks[p.String()]
-	}
+	req.Known = s.state.Snapshot.Networks[p.String()]
 	req.CheckNetwork = func(facts map[string]string) error { return s.sameNetwork(p, facts) }
 	client, err := provider.Open(ctx, req)
 	if err != nil {

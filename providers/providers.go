@@ -44,7 +44,8 @@ type OpenRequest struct {
 	Expect    []string     // types of which the state has objects: what a client may begin to read
 	// Locked is what things outside that may change stood for when they were locked, by their names: digests of image tags.
 	Locked map[string]string
-	// Known is what the state remembers of the network, by Identified and Witness; nil if it has no objects there.
+	// Known is what the state remembers of the network, by Identified, Witness and Journal. With no objects to Expect it may be
+	// about another network than this one.
 	Known map[string]string
 	// CheckNetwork refuses facts (see Identified) that contradict those of the state. A client that knows some of them without
 	// asking anybody checks them first. It may be nil.
@@ -83,8 +84,16 @@ type Identified interface {
 // Witness is an optional ability of a Client: to tell later whether the network went back behind what this client did.
 type Witness interface {
 	// Seen is facts about the network as it was after the client's last effect, or nil when it had none. The state keeps them
-	// beside those of Identified, and gives them to Open as Known.
-	Seen() map[string]string
+	// beside those of Identified, and gives them to Open as Known; it forgets those that are "". SIDE EFFECTS: none.
+	Seen(ctx context.Context) map[string]string
+}
+
+// Rememberer is an optional ability of a Client: to remember objects that the state has forgotten, because the network went back
+// behind their end.
+type Rememberer interface {
+	// Back lists the objects that the state doesn't know and that exist again. It is called when all else is planned; the end of those
+	// that aren't planned is planned then, by a request without values. SIDE EFFECTS: none.
+	Back(ctx context.Context) ([]addr.Instance, error)
 }
 
 // Readier is an optional ability of a Client: to make sure, before anything is done, that what the actions need is at
@@ -219,7 +228,7 @@ type PlanResult struct {
 	// the actions is done the engine remembers it, so a patch of Do is needed only for what is learned, or must be
 	// remembered, before that.
 	Planned schema.Object
-	Found   schema.Object  // for an object that the state doesn't know but that is there: as it is; else none
+	Found   schema.Object  // for an object that is there, but not as the state has it, or not known to it: as it is; else none
 	Because []string       // short reasons for the kind, or nil
 	Actions []Action       // in order; Action.After holds indexes into this slice
 	Expect  []Precondition // what the plan takes for granted besides what its actions expect
@@ -315,6 +324,8 @@ type Journal interface {
 	// Origin remembers how the action made the object that it is about, in stable names and texts: the transaction, say. It is on
 	// disk when the object is as planned.
 	Origin(origin map[string]string)
+	// Seen adds to the facts that Witness tells, and returns when that is on disk.
+	Seen(ctx context.Context, facts map[string]string) error
 }
 
 // Progress is something worth telling while an action is under way.

@@ -15,7 +15,7 @@ import (
 // Fold applies the records of a journal, in order, to the snapshot that they continue. The snapshot is left as it is.
 // An error names the record by its index from 0: *RecordError.
 func Fold(s *Snapshot, records []Record) (*Loaded, error) {
-	f := folding{Loaded: Loaded{Snapshot: s}, base: s, open: map[int]int{}, notes: map[string]int{}}
+	f := folding{Loaded: Loaded{Snapshot: s}, base: s, open: map[int]int{}, notes: map[string]int{}, facts: map[string]map[string]string{}}
 	for i, r := range records {
 		if err := f.apply(r); err != nil {
 			return nil, &RecordError{Index: i, Type: r.Type, Err: err}
@@ -47,8 +47,9 @@ func (e *RecordError) Unwrap() error { return e.Err }
 type folding struct {
 	Loaded
 	base  *Snapshot
-	open  map[int]int    // action to index in Open
-	notes map[string]int // key to index in Pending
+	open  map[int]int                  // action to index in Open
+	notes map[string]int               // key to index in Pending
+	facts map[string]map[string]string // of networks, that are not the base's
 }
 
 func (f *folding) apply(r Record) error {
@@ -58,6 +59,8 @@ func (f *folding) apply(r Record) error {
 		return f.pin(r.Network)
 	case Pin:
 		return f.pin(r.Network)
+	case Seen:
+		return f.seen(r.Network)
 	case Intent:
 		f.close(r.Action)
 		f.open[r.Action] = len(f.Open)
@@ -114,7 +117,32 @@ func (f *folding) writable() *Snapshot {
 
 func (f *folding) pin(n *Network) error {
 	if n != nil && !maps.Equal(f.Snapshot.Networks[n.Provider], n.Facts) {
-		f.writable().Networks[n.Provider] = maps.Clone(n.Facts)
+		f.facts[n.Provider] = maps.Clone(n.Facts)
+		f.writable().Networks[n.Provider] = f.facts[n.Provider]
+	}
+	return nil
+}
+
+func (f *folding) seen(n *Network) error {
+	if n == nil {
+		return fmt.Errorf("no network")
+	}
+	for name, value := range n.Facts {
+		if f.Snapshot.Networks[n.Provider][name] == value {
+			continue
+		}
+		if f.facts[n.Provider] == nil {
+			f.facts[n.Provider] = maps.Clone(f.Snapshot.Networks[n.Provider])
+			if f.facts[n.Provider] == nil {
+				f.facts[n.Provider] = map[string]string{}
+			}
+			f.writable().Networks[n.Provider] = f.facts[n.Provider]
+		}
+		if value == "" {
+			delete(f.facts[n.Provider], name)
+		} else {
+			f.facts[n.Provider][name] = value
+		}
 	}
 	return nil
 }

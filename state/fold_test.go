@@ -104,6 +104,49 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// What was seen of a network is added to what is known of it, and forgotten again.
+func TestFoldSeen(t *testing.T) {
+	base := &state.Snapshot{Networks: map[string]map[string]string{"iexec": {"chain_id": "1", "block": "7"}}}
+	seen := func(provider string, facts ...string) state.Record {
+		r := state.Record{Type: state.Seen, Network: &state.Network{Provider: provider, Facts: map[string]string{}}}
+		for i := 0; i < len(facts); i += 2 {
+			r.Network.Facts[facts[i]] = facts[i+1]
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		records []state.Record
+		want    map[string]map[string]string // nil: the base
+	}{
+		"added":     {[]state.Record{seen("iexec", "a", "1"), seen("iexec", "b", "2", "block", "8")}, map[string]map[string]string{"iexec": {"chain_id": "1", "block": "8", "a": "1", "b": "2"}}},
+		"forgotten": {[]state.Record{seen("iexec", "a", "1", "block", ""), seen("iexec", "a", "")}, map[string]map[string]string{"iexec": {"chain_id": "1"}}},
+		"another":   {[]state.Record{seen("iexec.b", "a", "1")}, map[string]map[string]string{"iexec": base.Networks["iexec"], "iexec.b": {"a": "1"}}},
+		"replaced": {[]state.Record{seen("iexec", "a", "1"), {Type: state.Pin, Network: &state.Network{Provider: "iexec", Facts: map[string]string{"chain_id": "2"}}}, seen("iexec", "b", "2")},
+			map[string]map[string]string{"iexec": {"chain_id": "2", "b": "2"}}},
+		"nothing new": {[]state.Record{seen("iexec", "block", "7"), seen("iexec", "a", ""), seen("iexec.b")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := encode(t, base)
+			loaded, err := state.Fold(base, c.records)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.want == nil && loaded.Snapshot != base {
+				t.Error("the snapshot was changed")
+			}
+			if diff := cmp.Diff(c.want, loaded.Snapshot.Networks); c.want != nil && diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if diff := cmp.Diff(string(before), string(encode(t, base))); diff != "" {
+				t.Errorf("the folded snapshot was changed:\n%s", diff)
+			}
+		})
+	}
+	if _, err := state.Fold(base, []state.Record{{Type: state.Seen}}); err == nil {
+		t.Error("a record without a network was taken")
+	}
+}
+
 func TestFoldForgetsAndReopens(t *testing.T) {
 	app := instance(t, "iexec_app.a")
 	base := &state.Snapshot{Resources: map[addr.Instance]*state.Object{app: {Attributes: raw(`{"a":1}`)}}}

@@ -56,7 +56,7 @@ type Record struct {
 	Type    string          `json:"type"`
 	Plan    string          `json:"plan,omitempty"`    // Begin: digest of the plan applied
 	Op      string          `json:"op,omitempty"`      // Begin: "apply", …
-	Network *Network        `json:"network,omitempty"` // Begin: identities to remember
+	Network *Network        `json:"network,omitempty"` // Begin, Pin: identities to remember; Seen: facts to add
 	Action  int             `json:"action,omitzero"`   // Intent, Done, Failed, Note: the action's number in the plan
 	Kind    string          `json:"kind,omitempty"`    // Intent: the action's kind
 	Addr    *addr.Instance  `json:"addr,omitempty"`    // Intent, Done, Forget
@@ -78,6 +78,7 @@ type Network struct {
 const (
 	Begin   = "begin"   // a run begins
 	Pin     = "network" // a provider's network is remembered
+	Seen    = "seen"    // facts are added to those of a provider's network; an empty one is forgotten
 	Intent  = "intent"  // an action is about to be done
 	Patch   = "patch"   // what an action under way wants remembered of its object
 	Done    = "done"    // an action is done; the patch is to be merged into the object

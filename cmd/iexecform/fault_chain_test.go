@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/accounts/abi"
@@ -25,7 +27,7 @@ func chainFaults() []scenario {
 	return []scenario{
 		{number: 18, title: "a load balancer with a replica that lags", run: laggingReplica},
 		{number: 19, title: "30 % of all requests fail", run: failingRequests},
-		{number: 21, title: "a reorganisation takes the deployment out of the chain, before and after commit", run: reorg},
+		{number: 21, title: "a reorganisation takes the deployment, or the closing of an order, out of the chain, before and after commit", run: reorg},
 		{number: 22, title: "a reorganisation puts a foreign transaction in the place of ours", run: reorgSwap},
 		{number: 23, title: "the endpoint turns out to be of another chain", run: anotherChain},
 		{number: 24, title: "the network was reset", run: networkReset},
@@ -188,6 +190,108 @@ func reorg(t *testing.T, g *ground) {
 	if len(depths) < 2 {
 		t.Errorf("reorganisations were of depths %v only", depths)
 	}
+	for name, c := range map[string]closing{
+		"closing":                {then: priced("0.7 RLC")},
+		"closing of fewer":       {then: strings.Replace(anOrder, "1000", "600", 1), sold: 100},
+		"removal":                {},
+		"removal of many":        {others: strings.NewReplacer("\"o\"", "\"p\"", "app  ", "count = 3\n  app").Replace(priced("${count.index} RLC")), more: 3},
+		"destruction of all":     {destroy: true},
+		"interrupted":            {then: priced("0.7 RLC"), die: true, open: true},
+		"interrupted and ended":  {then: priced("0.7 RLC"), die: true},
+		"interrupted once again": {then: priced("0.7 RLC"), sold: 100, dieAgain: true},
+		"interrupted removal":    {dieAgain: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c.undone(t, g)
+		})
+	}
+}
+
+// A closing of an order is one that a reorganisation is to undo.
+type closing struct {
+	sold     uint64 // before
+	others   string // orders that are closed too
+	more     int    // so many
+	then     string // the configuration of the order that closes it
+	destroy  bool   // all
+	die      bool   // when it is closed
+	open     bool   // the apply that was killed is not finished before
+	dieAgain bool   // when it is about to be closed again
+}
+
+// undone has a reorganisation take the closing of an order out of the chain, after the apply: it is closed again.
+func (c closing) undone(t *testing.T, g *ground) {
+	w, node := g.anvil(t)
+	w.write(anApp + anOrder + c.others)
+	w.apply()
+	hash, old := w.order()
+	if w.different = c.sold > 0; w.different {
+		w.buy(old, c.sold)
+	}
+	switch {
+	case c.destroy:
+		w.run(0, "destroy", "--auto-approve")
+	case c.die:
+		w.write(anApp + c.then)
+		w.market.Set(faultproxy.Rule{Match: "POST /apporders", Fault: faultproxy.Drop(w.kill)})
+		w.die()
+	default:
+		w.write(anApp + c.then)
+		w.changes().tells("close order " + hash)
+		w.apply()
+	}
+	if c.die && !c.open {
+		w.changes().tells("!close order")
+		w.apply()
+	}
+	before := w.shape()
+	node.Call("anvil_reorg", 1+c.more, []any{})
+	undone := []string{"order " + hash + " was closed, and a reorganisation of the chain has undone it: it is usable again", "close order " + hash, "!sign order"}
+	switch {
+	case c.destroy:
+		w.run(0, "plan", "--destroy").tells(undone...)
+		w.run(0, "destroy", "--auto-approve").tells("nonce 1 sent")
+	case c.dieAgain:
+		w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Fault: faultproxy.Drop(w.kill)})
+		w.die()
+		w.changes().tells("close order "+hash, "!sign order")
+		w.apply()
+	default:
+		w.changes().tells(undone...)
+		w.apply().tells("nonce 1 sent")
+	}
+	if after := w.shape(); !c.open && after != before {
+		t.Errorf("the state was\n%s\nand is\n%s", before, after)
+	}
+	if err := nettest.Buy(t, w.net, old, 1); err == nil || !strings.Contains(err.Error(), "matchOrders-0x60") {
+		t.Errorf("the old order is bought: %v; want nothing to remain of it", err)
+	}
+	if c.destroy {
+		return
+	}
+	w.check(2 + c.more)
+	if hashes := w.closedInState(); len(hashes) != 1+c.more || !slices.Contains(hashes, hash) {
+		t.Errorf("the state remembers that %v were closed, want %d, %s among them", hashes, 1+c.more, hash)
+	}
+	node.Call("anvil_mine", 100) // then the node calls it final
+	w.write(anApp + priced("0.3 RLC"))
+	w.apply()
+	if hashes := w.closedInState(); len(hashes) > 0 {
+		t.Errorf("the state still remembers that %v were closed", hashes)
+	}
+	w.check(2 + c.more)
+}
+
+// closedInState is the orders that the state remembers as closed, because that can be undone.
+func (w *world) closedInState() (hashes []string) {
+	w.t.Helper()
+	for name := range w.snapshot().Networks["iexec"] {
+		if hash, ok := strings.CutPrefix(name, "closed "); ok {
+			hashes = append(hashes, hash)
+		}
+	}
+	return hashes
 }
 
 func reorgSwap(t *testing.T, g *ground) {

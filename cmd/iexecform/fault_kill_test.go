@@ -200,6 +200,14 @@ func stateLost(t *testing.T, g *ground) {
 		t.Errorf("%d orders were posted", n)
 	}
 	w.check(1)
+
+	more := func(o string) string { return strings.Replace(o, "1000", "1500", 1) }
+	w.write(anApp + more(anOrder))
+	w.apply()
+	w.lose(local.SnapshotFile)
+	w.write(anApp + more(priced("0.3 RLC")))
+	w.apply().tells("2 adopted", "!skipped")
+	w.check(1)
 }
 
 func journalLost(t *testing.T, g *ground) {

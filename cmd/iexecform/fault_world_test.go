@@ -491,7 +491,7 @@ func (w *world) shape() string {
 	delete(s, "lineage")
 	delete(s, "digest")
 	for _, facts := range s["networks"].(map[string]any) {
-		delete(facts.(map[string]any), "block")
+		maps.DeleteFunc(facts.(map[string]any), func(name string, _ any) bool { return name == "block" || strings.HasPrefix(name, "closed ") })
 	}
 	resources, _ := s["resources"].(map[string]any)
 	for _, object := range resources {

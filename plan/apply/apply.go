@@ -281,7 +281,7 @@ func (r *run) begin(ctx context.Context) error {
 	records := []state.Record{{Type: state.Begin, Plan: digest, Op: string(r.Plan.Mode)}}
 	for _, p := range r.Plan.Providers {
 		if p.Network != nil {
-			records = append(records, r.pin(p, nil))
+			records = append(records, r.pin(p))
 		}
 	}
 	if len(r.Plan.Moves) > 0 {
@@ -296,8 +296,8 @@ func (r *run) begin(ctx context.Context) error {
 	return nil
 }
 
-// pin remembers which network a provider reaches, and what was seen of it, now or in an earlier run.
-func (r *run) pin(p plan.Provider, seen map[string]string) state.Record {
+// pin remembers which network a provider reaches, and what was seen of it in earlier runs.
+func (r *run) pin(p plan.Provider) state.Record {
 	facts := maps.Clone(r.State.Snapshot.Networks[p.Addr.String()])
 	for name, value := range p.Network {
 		if facts[name] != value { // another network, which may be while there are no objects
@@ -305,20 +305,27 @@ func (r *run) pin(p plan.Provider, seen map[string]string) state.Record {
 			break
 		}
 	}
-	maps.Copy(facts, seen)
 	return state.Record{Type: state.Pin, Network: &state.Network{Provider: p.Addr.String(), Facts: facts}}
 }
 
 // witness remembers where the networks were after the run's effects.
 func (r *run) witness(ctx context.Context) {
+	if r.Plan.Empty() && r.State.Records == 0 { // nor does the state change
+		return
+	}
 	for _, p := range r.Plan.Providers {
 		client, _ := r.Session.Client(p.Addr)
 		if w, ok := client.(providers.Witness); ok && p.Network != nil {
-			if seen := w.Seen(); seen != nil {
-				_ = r.journal.append(ctx, r.pin(p, seen)) // what was done is recorded; this only helps the next plan's words
+			if seen := w.Seen(ctx); seen != nil {
+				_ = r.journal.append(ctx, seenBy(p.Addr.String(), seen)) // what was done is recorded; without this the next plan looks more closely
 			}
 		}
 	}
+}
+
+// seenBy remembers more facts of a provider's network.
+func seenBy(provider string, facts map[string]string) state.Record {
+	return state.Record{Type: state.Seen, Network: &state.Network{Provider: provider, Facts: facts}}
 }
 
 // resume lets clients take up what is unsettled. It is called before the actions, and after them, last, for what none of

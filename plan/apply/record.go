@@ -115,6 +115,11 @@ func (resumeJournal) Patch(context.Context, json.RawMessage) error {
 // Origin implements providers.Journal.
 func (resumeJournal) Origin(map[string]string) {}
 
+// Seen implements providers.Journal.
+func (j resumeJournal) Seen(ctx context.Context, facts map[string]string) error {
+	return j.journal.append(ctx, seenBy(j.provider, facts))
+}
+
 // actionJournal is the journal as one action's provider sees it.
 type actionJournal struct {
 	journal *journal
@@ -133,6 +138,11 @@ func (j actionJournal) Patch(ctx context.Context, patch json.RawMessage) error {
 		return err
 	}
 	return j.journal.append(ctx, state.Record{Type: state.Patch, Action: j.action.ID, Addr: &j.action.Addr, Object: j.run.object(j.action, patch)})
+}
+
+// Seen implements providers.Journal.
+func (j actionJournal) Seen(ctx context.Context, facts map[string]string) error {
+	return j.journal.append(ctx, seenBy(j.action.Provider, facts))
 }
 
 // Origin implements providers.Journal.

@@ -235,6 +235,8 @@ func (*notes) Patch(context.Context, json.RawMessage) error { return nil }
 
 func (*notes) Origin(map[string]string) {}
 
+func (*notes) Seen(context.Context, map[string]string) error { return nil }
+
 // do does the plan's only action, as apply does.
 func (w *world) do(made *providertest.Made, j providers.Journal) error {
 	w.t.Helper()

@@ -153,6 +153,8 @@ func (c *client) beginClosing(ctx context.Context, list []*closing) []*closing {
 		x := open[i]
 		if err := x.req.Journal.Patch(ctx, x.record(statusClosing)); err != nil {
 			x.Err = fmt.Errorf("cannot persist what was sold, so nothing was sent: %w", err)
+		} else if err := c.noteClosing(ctx, x); err != nil {
+			x.Err = fmt.Errorf("cannot persist what is closed, so nothing was sent: %w", err)
 		}
 	})
 	return slices.DeleteFunc(open, func(x *closing) bool { return x.Err != nil })
@@ -247,6 +249,7 @@ func (c *client) endClosing(ctx context.Context, list []*closing, block *big.Int
 		if x.Err == nil {
 			x.Patch = x.record(statusClosed)
 		}
+		c.noteClosed(x, block)
 	}
 }
 

@@ -130,6 +130,7 @@ type signed struct {
 	consumed   *big.Int
 	generation int64
 	changed    bool // since the state was written
+	undone     bool // it was closed, and is not any more: it is to be closed again
 }
 
 func (s *signed) volume() *big.Int { return number(s.body["volume"]) }
@@ -311,7 +312,7 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 			known[i] = nil
 		}
 		for _, s := range known[i] {
-			if !s.over() {
+			if !s.over() || s.status == statusClosed { // that may be undone
 				all = append(all, s)
 				hashes = append(hashes, s.hash)
 			}
@@ -332,6 +333,12 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 			return fail(len(reqs), providers.ReadResult{Err: err})
 		}
 		for i, s := range all {
+			if s.status == statusClosed {
+				if consumed[i].Cmp(s.volume()) >= 0 {
+					continue
+				}
+				s.undone = true
+			}
 			if err := o.observe(ctx, c, s, consumed[i], rows); err != nil {
 				return fail(len(reqs), providers.ReadResult{Err: err})
 			}
@@ -348,6 +355,9 @@ func (o order) read(ctx context.Context, c *client, reqs []providers.ReadRequest
 			results[i].Current = object{r.Prior}.with(summary(object{r.Prior}.num0("settled"), known[i]))
 		}
 		for _, s := range known[i] {
+			if s.undone {
+				results[i].Notices = append(results[i].Notices, noticeUndone(s))
+			}
 			if s.status == statusFilled || s.status == statusGone {
 				results[i].Notices = append(results[i].Notices, providers.Notice{Level: providers.Info,
 					Summary: fmt.Sprintf("order %s is %s", s.hash, map[string]string{statusFilled: o.filled, statusGone: "closed on chain, not by this project"}[s.status])})

@@ -94,12 +94,17 @@ func (c *client) imported(o order, row *market.Row, consumed *big.Int, wallet co
 	if consumed.Cmp(s.volume()) >= 0 {
 		return schema.Object{}, fmt.Errorf("order %s is sold out or closed: there is nothing to manage", hash)
 	}
-	attrs := summary(new(big.Int), []*signed{s})
+	return o.kindObject(summary(new(big.Int), []*signed{s}), s), nil
+}
+
+// kindObject is a whole object of an order's resource type: volume is that of the order, and everything that an order doesn't say is
+// at its default, unless attrs has it.
+func (o order) kindObject(attrs map[string]cty.Value, s *signed) schema.Object {
 	for _, f := range o.kind.Fields {
 		if f.Type == "uint256" {
-			attrs[f.Name] = bigNumber(number(row.Order[f.Name]))
+			attrs[f.Name] = bigNumber(number(s.body[f.Name]))
 		} else {
-			attrs[f.Name] = cty.StringVal(row.Order[f.Name])
+			attrs[f.Name] = cty.StringVal(s.body[f.Name])
 		}
 	}
 	table := tables().Resources[o.typ()]
@@ -108,6 +113,6 @@ func (c *client) imported(o order, row *market.Row, consumed *big.Int, wallet co
 			attrs[a.Name] = a.Default
 		}
 	}
-	attrs["order_hash"], attrs["sign"], attrs["replenished"] = cty.StringVal(hash.Hex()), cty.StringVal(row.Sign), cty.NumberIntVal(0)
-	return object{table.Blank()}.with(attrs), nil
+	attrs["order_hash"], attrs["sign"], attrs["replenished"] = cty.StringVal(s.hash.Hex()), cty.StringVal(s.sign), cty.NumberIntVal(0)
+	return object{table.Blank()}.with(attrs)
 }

@@ -26,19 +26,20 @@ import (
 // An orderPlan is one order resource on the way through plan.
 type orderPlan struct {
 	order
-	c       *client
-	req     providers.PlanRequest
-	result  *providers.PlanResult
-	d       object
-	terms   poco.Order
-	known   []*signed // all that is known, those that are over too
-	settled *big.Int  // sold of orders that are no longer kept
-	adopted bool      // known from the market, not from the state
-	strayed bool      // some are known from the market only, although the state knows the resource
-	next    *signed   // to be signed, or nil
-	chosen  *decision
-	extra   *big.Int // offered beyond volume by replenishing
-	crowded bool     // the market has no room for the new order beside the old one
+	c        *client
+	req      providers.PlanRequest
+	result   *providers.PlanResult
+	d        object
+	terms    poco.Order
+	known    []*signed // all that is known, those that are over too
+	settled  *big.Int  // sold of orders that are no longer kept
+	adopted  bool      // known from the market, not from the state
+	strayed  bool      // some are known from the market only, although the state knows the resource
+	reopened bool      // some were closed and are usable again
+	next     *signed   // to be signed, or nil
+	chosen   *decision
+	extra    *big.Int // offered beyond volume by replenishing
+	crowded  bool     // the market has no room for the new order beside the old one
 }
 
 func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest) []providers.PlanResult {
@@ -66,7 +67,13 @@ func (o order) plan(ctx context.Context, c *client, reqs []providers.PlanRequest
 	}
 	all := slices.Concat(todo, leaving)
 	failing(todo, c.prepareOrders(ctx, o, todo))
+	failing(all, c.reopenOrders(ctx, o, all))
 	failing(all, c.recogniseOrders(ctx, o, all))
+	for _, p := range all {
+		if p.result.Err == nil && p.reopened {
+			p.result.Found = p.takenUp()
+		}
+	}
 	for _, p := range leaving {
 		if p.result.Err == nil {
 			p.withdrawAll(ctx)
@@ -123,6 +130,8 @@ func (p *orderPlan) split() (keep, old []*signed) {
 		switch {
 		case s.over():
 			p.settled.Add(p.settled, s.sold())
+		case s.undone: // whatever is wanted now
+			old = append(old, s)
 		case sameTerms(p.kind, s.body, p.terms) && !p.req.Replace:
 			keep = append(keep, s)
 		default:
@@ -160,7 +169,7 @@ func (p *orderPlan) decide() {
 		switch {
 		case p.dead(s):
 			d.hidden = append(d.hidden, s)
-		case p.req.Replace || !p.moved(s) && p.better(s.body, p.terms) && revoke != "unpublish":
+		case s.undone || p.req.Replace || !p.moved(s) && p.better(s.body, p.terms) && revoke != "unpublish":
 			d.closeFirst = append(d.closeFirst, s)
 			d.withdraw = append(d.withdraw, s)
 		case p.moved(s) && revoke != "unpublish" || revoke == "onchain":
@@ -262,7 +271,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 		p.exposures(d)
 		return
 	}
-	fresh := p.req.Prior.IsNull() || (object{p.req.Prior}).str(p.index) == "" // the latter: making it was interrupted
+	fresh := !p.reopened && (p.req.Prior.IsNull() || (object{p.req.Prior}).str(p.index) == "") // the latter: making it was interrupted
 	if fresh && !p.adopted && p.next != nil || fresh && !p.req.Prior.IsNull() {
 		r.Kind = providers.Create
 	}
@@ -431,6 +440,18 @@ func (p *orderPlan) found() schema.Object {
 	return p.d.with(attrs)
 }
 
+// takenUp is the object with all orders that are known, before anything is done.
+func (p *orderPlan) takenUp() schema.Object {
+	attrs := summary(p.settled, p.known)
+	if p.req.Current.IsNull() {
+		return p.kindObject(attrs, p.known[0])
+	}
+	if p.extra != nil {
+		attrs["replenished"] = bigNumber(p.extra)
+	}
+	return object{p.req.Current}.with(attrs)
+}
+
 // exposures tells which orders whoever has a copy can use for ever.
 func (p *orderPlan) exposures(d *decision) {
 	for _, s := range slices.Concat(d.withdraw, d.hidden) {
@@ -471,7 +492,8 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 			p.noticeDead(s)
 			continue
 		}
-		if how != "close" {
+		closes := how == "close" || s.undone
+		if !closes {
 			word := "usable by whoever has a copy"
 			if how == "keep" && s.status == statusOpen {
 				word = "open on the market"
@@ -479,10 +501,10 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 			p.notice(providers.Exposure, "", "order %s stays %s: %s", s.hash, word, p.offer(s.remaining(), s.body))
 		}
 		var after []int
-		if how != "keep" && s.status == statusOpen {
+		if (how != "keep" || closes) && s.status == statusOpen {
 			after = []int{b.add(p.unpublish(s, nil))}
 		}
-		if how == "close" {
+		if closes {
 			b.closes([]*signed{s}, after, false)
 		}
 	}
@@ -490,6 +512,9 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 		r.Kind = providers.Forget
 	}
 	r.Because = []string{fmt.Sprintf("on_destroy = %q", how)}
+	if p.req.Prior.IsNull() {
+		r.Because = []string{"it was removed, and closing its orders was undone"}
+	}
 	r.Actions = b.list
 	if len(b.list) > 0 {
 		if wallet, err := p.c.address(); err != nil {

@@ -160,14 +160,7 @@ func (c *client) wasRead(i addr.Instance) bool {
 
 // strays is the rows that no object of the state knows, by index.
 func (c *client) strays(rows *listing) map[string][]*market.Row {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := make(map[common.Hash]bool, rows.count)
-	for _, list := range c.observed {
-		for _, s := range list {
-			known[s.hash] = true
-		}
-	}
+	known := c.knownHashes()
 	strays := map[string][]*market.Row{}
 	for index, list := range rows.byIndex {
 		for _, row := range list {
@@ -177,6 +170,19 @@ func (c *client) strays(rows *listing) map[string][]*market.Row {
 		}
 	}
 	return strays
+}
+
+// knownHashes is the signed orders that were read, or taken up, in this run.
+func (c *client) knownHashes() map[common.Hash]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := map[common.Hash]bool{}
+	for _, list := range c.observed {
+		for _, s := range list {
+			known[s.hash] = true
+		}
+	}
+	return known
 }
 
 // learnOwners reads the owners of entries that aren't known yet. Those that aren't registered stay unknown.

@@ -177,7 +177,9 @@ type client struct {
 	maxFee    *big.Int      // gwei per gas; nil: no cap
 
 	remembered  map[string]string // of the network, by the state
-	reorganised string            // how the chain differs from that, or ""
+	inUse       bool              // the state has objects there
+	reorganised string            // how the chain differs from what the state remembers, or ""
+	identified  bool              // somebody has asked whether it does
 	maxOpen     int               // orders of a kind on the market
 	writes      atomic.Int64      // to the market, that are left to do
 	project     string
@@ -192,11 +194,12 @@ type client struct {
 	known map[string]resourceType
 	data  map[string]dataType
 
-	registries func(context.Context) ([]common.Address, error)  // of the hub, in order of poco.EntryKinds; read once
-	pinned     func(context.Context) (chain.Head, error)        // read once
-	fees       func(context.Context) (chain.Fees, error)        // read once
-	supply     func(context.Context) ([]market.Row, error)      // open workerpool orders of the market; read once
-	left       func(context.Context) ([]chain.PendingTx, error) // by interrupted runs; read once
+	registries func(context.Context) ([]common.Address, error)                // of the hub, in order of poco.EntryKinds; read once
+	pinned     func(context.Context) (chain.Head, error)                      // read once
+	fees       func(context.Context) (chain.Fees, error)                      // read once
+	supply     func(context.Context) ([]market.Row, error)                    // open workerpool orders of the market; read once
+	left       func(context.Context) ([]chain.PendingTx, error)               // by interrupted runs; read once
+	undone     func(context.Context) (map[addr.Instance][]undoneOrder, error) // read once
 
 	mu        sync.Mutex
 	owners    map[entryKey]common.Address      // of entries, as read or as planned in this run
@@ -212,6 +215,7 @@ type client struct {
 	observed  map[addr.Instance][]*signed      // signed orders as read in this run
 	strayed   map[common.Hash]stray            // open orders, about what is offered here, that were not yet observed when their kind was planned
 	explained map[common.Hash]bool             // those of them that a resource has nevertheless
+	closed    map[common.Hash]*closedOrder     // that may be undone
 	gas       map[string]uint64                // estimates by shape of the call
 
 	fingerprints fingerprints
@@ -220,11 +224,11 @@ type client struct {
 // Open implements providers.Provider. Nothing is sent or asked.
 func (p provider) Open(ctx context.Context, req providers.OpenRequest) (providers.Client, error) {
 	c := &client{
-		remembered: req.Known, project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewLocked(req.Locked),
+		project: req.Project, workspace: req.Workspace, dir: req.Dir, images: oci.NewLocked(req.Locked),
 		standsIn: p.standIn != nil, skipTrials: p.skipTrials, noMarket: p.noMarket, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
-		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, strayed: map[common.Hash]stray{}, explained: map[common.Hash]bool{}, gas: map[string]uint64{},
+		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, strayed: map[common.Hash]stray{}, explained: map[common.Hash]bool{}, closed: map[common.Hash]*closedOrder{}, inUse: len(req.Expect) > 0, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
 		c.known[t.table().Type] = t
@@ -244,6 +248,9 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 		if cfg, err = p.standIn.take(ctx, c, cfg); err != nil {
 			return nil, err
 		}
+	}
+	if req.Known["chain_id"] == strconv.FormatUint(c.ID, 10) && req.Known["hub"] == c.Hub.Hex() {
+		c.remembered, c.closed = req.Known, recallClosed(req.Known)
 	}
 	if req.CheckNetwork != nil {
 		if err := req.CheckNetwork(map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex()}); err != nil {
@@ -270,6 +277,7 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 	c.fees = once(func(ctx context.Context) (chain.Fees, error) { return c.chain.GasPrice(ctx) })
 	c.supply = once(c.readSupply)
 	c.left = once(c.readLeft)
+	c.undone = once(c.readUndone)
 	return c, nil
 }
 
@@ -418,6 +426,9 @@ func (c *client) Identity(ctx context.Context) (map[string]string, error) {
 	if err := cmp.Or(genesisErr, hubErr); err != nil {
 		return nil, err
 	}
+	c.mu.Lock()
+	c.identified = true
+	c.mu.Unlock()
 	return map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex(), "genesis": genesis.Hex()}, nil
 }
 

@@ -3,6 +3,7 @@ package iexec
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/big"
 	"strings"
 
@@ -18,16 +19,24 @@ import (
 const factBlock = "block"
 
 // Seen implements providers.Witness.
-func (c *client) Seen() map[string]string {
+func (c *client) Seen(ctx context.Context) map[string]string {
 	if c.sender == nil {
 		return nil
 	}
-	number, hash := c.sender.LastBlock()
-	if number == nil {
+	facts := map[string]string{}
+	if number, hash := c.sender.LastBlock(); number != nil {
+		facts[factBlock] = blockFact(number, hash)
+	}
+	if closed, err := c.stillClosed(ctx); err == nil { // else the next plan looks
+		maps.Copy(facts, closed)
+	}
+	if len(facts) == 0 {
 		return nil
 	}
-	return map[string]string{factBlock: number.String() + " " + hash.Hex()}
+	return facts
 }
+
+func blockFact(number *big.Int, hash common.Hash) string { return number.String() + " " + hash.Hex() }
 
 // readGenesis reads the hash of the first block, and compares the block that the state remembers.
 func (c *client) readGenesis(ctx context.Context) (common.Hash, error) {
@@ -43,6 +52,10 @@ func (c *client) readGenesis(ctx context.Context) (common.Hash, error) {
 	was, is := common.HexToHash(hash), hashes[1]
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if genesis := c.remembered["genesis"]; genesis != "" && genesis != hashes[0].Hex() { // another network
+		clear(c.closed)
+		return hashes[0], nil
+	}
 	switch is {
 	case was:
 	case common.Hash{}:
@@ -67,12 +80,12 @@ func (c *client) vanished() string {
 func (c *client) noticeReorg() []providers.Notice {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reorganised == "" {
+	if c.reorganised == "" || !c.inUse {
 		return nil
 	}
 	return []providers.Notice{{Level: providers.Warning, Attr: "confirmations",
 		Summary: fmt.Sprintf("the chain was reorganised, or began anew, since the last apply: %s. What was done in that block and after it may be undone", c.reorganised),
-		Detail:  "Apps that are gone are planned anew. An order that was closed there may be usable again by whoever has a copy. A higher value of confirmations, or \"safe\" or \"finalized\", makes apply wait until that can't happen.",
+		Detail:  "Apps that are gone are planned anew, and orders that were closed there are closed again. A higher value of confirmations, or \"safe\" or \"finalized\", makes apply wait until that can't happen.",
 	}}
 }
 

@@ -169,6 +169,33 @@ func (c *Client) Head(ctx context.Context) (Head, error) {
 	return c.block(ctx, "read the head of the chain", "latest")
 }
 
+// deep is how many blocks behind the newest one can't be undone, where the node doesn't say which is final.
+const deep = 1000
+
+// Final is the newest block, and the number of the newest one that the node calls finalized, in one request. The number may be
+// negative.
+func (c *Client) Final(ctx context.Context) (newest Head, final *big.Int, err error) {
+	var blocks [2]*blockJSON
+	elems := make([]rpc.BatchElem, len(blocks))
+	for i, tag := range []string{"latest", "finalized"} {
+		elems[i] = rpc.BatchElem{Method: "eth_getBlockByNumber", Args: []any{tag, false}, Result: &blocks[i]}
+	}
+	if err = c.batch(ctx, elems); err == nil && elems[0].Error != nil {
+		err = c.itemError(elems[0].Error)
+	}
+	if err != nil {
+		return Head{}, nil, fmt.Errorf("read the newest and the last final block: %w", err)
+	}
+	if blocks[0] == nil || blocks[0].Number == nil {
+		return Head{}, nil, fmt.Errorf("%s has no newest block; it may be out of sync", c.url)
+	}
+	newest = blocks[0].head()
+	if elems[1].Error != nil || blocks[1] == nil || blocks[1].Number == nil {
+		return newest, new(big.Int).Sub(newest.Number, big.NewInt(deep)), nil
+	}
+	return newest, blocks[1].Number.ToInt(), nil
+}
+
 // Pin makes the present head the block that all later reads without a block of their own are made at, and returns it.
 func (c *Client) Pin(ctx context.Context) (Head, error) {
 	h, err := c.Head(ctx)
