@@ -282,7 +282,7 @@ func (a *app) path(name string) string {
 
 // interruptible returns a context that ends at the first interrupt. The second ends the process at once.
 func (a *app) interruptible(ctx context.Context, say string) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	signals, stop := a.interrupts()
 	ended := make(chan struct{})
 	go func() {
@@ -297,15 +297,21 @@ func (a *app) interruptible(ctx context.Context, say string) (context.Context, f
 				a.exit(exitError)
 			}
 			_, _ = fmt.Fprintln(a.streams.Err, "\n"+say)
-			cancel()
+			cancel(interruption{})
 		}
 	}()
 	return ctx, func() {
 		stop()
 		close(ended)
-		cancel()
+		cancel(nil)
 	}
 }
+
+// An interruption is why the context of a command has ended that was interrupted.
+type interruption struct{}
+
+func (interruption) Error() string        { return "the run was interrupted" }
+func (interruption) Is(target error) bool { return target == context.Canceled }
 
 // who is user@host, as far as the system tells.
 func (a *app) who() string {

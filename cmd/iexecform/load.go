@@ -141,7 +141,7 @@ func (a *app) readLine(ctx context.Context) (string, error) {
 	}()
 	select {
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return "", context.Cause(ctx)
 	case got := <-answers:
 		return got.text, got.err
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -63,6 +65,8 @@ func released() {
 //	between NAME URL PATTERN ANSWER   set NAME to the URL of a node that answers some calls otherwise than the one at URL
 //	freeport NAME     set NAME to an address that nobody listens on
 //	serve NAME CODE TYPE BODY   set NAME to the address of an HTTP server that always answers so
+//	broken NAME HOW   set NAME to the address of a server that takes HTTP requests and then closes, hangs, babbles, or breaks off
+//	asked NAME        wait until the broken server was asked something
 //	overwrite REF     push another image under the reference
 //	replace A B FILE  replace the text A in a file by B; both may use environment variables
 //	capture NAME      set NAME to the last standard output
@@ -107,6 +111,8 @@ func TestScripts(t *testing.T) {
 			"freeport": freePort,
 			"between":  between,
 			"serve":    serve,
+			"broken":   broken,
+			"asked":    asked,
 			"replace":  replaceText,
 			"overwrite": func(ts *testscript.TestScript, _ bool, args []string) {
 				ref, err := name.ParseReference(args[0])
@@ -181,6 +187,9 @@ func have(condition string) (bool, error) {
 // held has the function that lets go of a held lock, by directory: scripts run side by side.
 var held sync.Map
 
+// brokenServers has a channel for each address, which is closed when something was asked.
+var brokenServers sync.Map
+
 func lock(ts *testscript.TestScript, _ bool, _ []string) {
 	holder := state.Holder{ID: "42", Operation: "apply", Who: "alice@example", Created: "2026-01-02T03:04:05Z"}
 	release, err := local.New(ts.MkAbs(".")).Lock(context.Background(), holder)
@@ -216,6 +225,49 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	}))
 	ts.Defer(server.Close)
 	ts.Setenv(args[0], server.Listener.Addr().String())
+}
+
+// broken is the script command broken.
+func broken(ts *testscript.TestScript, _ bool, args []string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = listener.Close() })
+	first := make(chan struct{})
+	was := sync.OnceFunc(func() { close(first) })
+	brokenServers.Store(listener.Addr().String(), first)
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+					return
+				}
+				was()
+				switch args[1] {
+				case "hangs":
+					_, _ = io.Copy(io.Discard, conn) // until the client goes
+				case "babbles":
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n<html>hello>")
+				case "breaks off":
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{\"jsonrpc")
+				}
+			}()
+		}
+	}()
+	ts.Setenv(args[0], listener.Addr().String())
+}
+
+// asked is the script command asked.
+func asked(ts *testscript.TestScript, _ bool, args []string) {
+	first, ok := brokenServers.Load(ts.Getenv(args[0]))
+	if !ok {
+		ts.Fatalf("asked: %s is no broken server", args[0])
+	}
+	<-first.(chan struct{})
 }
 
 func replaceText(ts *testscript.TestScript, _ bool, args []string) {

@@ -46,7 +46,8 @@ func (a *app) tryCommand() *cobra.Command {
 			"The app is an iexec_app of the configuration, given by its address, or any image reference. An app is tried with\n" +
 			"the digest that its checksum says, and as its trial block says where no flag says otherwise; other images are taken\n" +
 			"from the engine, and pulled only if it hasn't got them.\n\n" +
-			"Nothing is sent to a chain or a market, and no container is left.\n\n" +
+			"Nothing is sent to a chain or a market, and no container is left. An engine that gives no answer for a minute, or for as\n" +
+			"many seconds as DOCKER_CLIENT_TIMEOUT says, ends the trial.\n\n" +
 			"Exit codes: 0 when the app passed, 1 when it could not be tried, 2 when it failed a check.",
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

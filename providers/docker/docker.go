@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	dockerconfig "github.com/docker/cli/cli/config"
 	dockercontext "github.com/docker/cli/cli/context/docker"
@@ -25,12 +26,14 @@ const howToGetAnEngine = "Install Docker (on Debian and Ubuntu: apt-get install 
 // Engine is a connection to a container engine.
 type Engine struct {
 	*client.Client
-	Name string // with its version
+	Name     string        // with its version
+	Patience time.Duration // how long it may be silent; see Ask
 }
 
 // Connect finds the engine as the docker command does: DOCKER_HOST, else the docker context that DOCKER_CONTEXT or the
 // docker configuration names, else the usual socket. Where nobody listens there, Podman's sockets are tried. The error is
-// ErrNoEngine. Close must be called.
+// ErrNoEngine. DOCKER_CLIENT_TIMEOUT says, in seconds, how long the engine may be silent; a minute when it isn't set. Close must be
+// called.
 func Connect(ctx context.Context) (*Engine, error) {
 	options, where, err := endpoint()
 	if err != nil {
@@ -99,23 +102,35 @@ func open(ctx context.Context, options []client.Opt) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w. %s", ErrNoEngine, err, howToGetAnEngine)
 	}
-	version, err := api.ServerVersion(ctx, client.ServerVersionOptions{})
+	e := &Engine{Client: api, Name: "Docker"}
+	if e.Patience, err = patience(); err != nil {
+		_ = api.Close()
+		return nil, err
+	}
+	var version client.ServerVersionResult
+	err = e.Ask(ctx, func(ctx context.Context) (err error) {
+		version, err = api.ServerVersion(ctx, client.ServerVersionOptions{})
+		return err
+	})
 	if err != nil {
 		_ = api.Close()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+		silent := (*SilentError)(nil)
 		help := howToGetAnEngine
-		if errors.Is(err, os.ErrPermission) {
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.As(err, &silent):
+			return nil, fmt.Errorf("%w at %s: %w", ErrNoEngine, api.DaemonHost(), err)
+		case errors.Is(err, os.ErrPermission):
 			help = "This user may not use it: join its group (for Docker: usermod -aG docker USER, then log in again)"
 		}
 		return nil, fmt.Errorf("%w at %s: %w. %s", ErrNoEngine, api.DaemonHost(), err, help)
 	}
-	name := "Docker"
 	for _, c := range version.Components {
 		if strings.HasPrefix(c.Name, "Podman") {
-			name = "Podman"
+			e.Name = "Podman"
 		}
 	}
-	return &Engine{Client: api, Name: name + " " + version.Version}, nil
+	e.Name += " " + version.Version
+	return e, nil
 }

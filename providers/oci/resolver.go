@@ -278,7 +278,7 @@ func (r *Resolver) lookUp(ctx context.Context, key request) (Image, error) {
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			return image, ctx.Err()
+			return image, context.Cause(ctx)
 		}
 		return image, explain(key.reference, ref, err)
 	}

@@ -21,13 +21,12 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
+
+	"github.com/iexecform/iexecform/providers/docker"
 )
 
 // Label is on all containers of trials; its value is the image's reference.
 const Label = "com.github.iexecform.trial"
-
-// cleanupTime is how long removing a container may take after the context has ended.
-const cleanupTime = time.Minute
 
 // run makes one run of the app and reads its output into dir. The output is complete if the run didn't fail.
 func (e worker) run(ctx context.Context, img image, j *job, number int, dir string) (run RunResult, out *output, err error) {
@@ -59,7 +58,7 @@ func (e worker) run(ctx context.Context, img image, j *job, number int, dir stri
 	if err != nil {
 		return run, nil, err
 	}
-	if err := streams.wait(ctx); err != nil {
+	if err := streams.wait(ctx, e.Engine); err != nil {
 		return run, nil, fmt.Errorf("read what the app prints: %w", err)
 	}
 	run.Stdout, run.Stderr = streams.stdout.tail(j.redact), streams.stderr.tail(j.redact)
@@ -80,14 +79,12 @@ func (e worker) run(ctx context.Context, img image, j *job, number int, dir stri
 
 // running is a container of a trial.
 type running struct {
-	api *client.Client
-	id  string
+	engine *docker.Engine
+	id     string
 }
 
 // create makes the container. It isn't cut short by the end of the context: then nobody would know what to remove.
 func (e worker) create(ctx context.Context, img image, j *job) (*running, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-	defer cancel()
 	network := container.NetworkMode("none")
 	if j.Network {
 		network = "default"
@@ -97,7 +94,7 @@ func (e worker) create(ctx context.Context, img image, j *job) (*running, error)
 		return mount.Mount{Type: mount.TypeVolume, Target: at, VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: labels}}
 	}
 	name := "iexecform-trial-" + strings.ToLower(rand.Text()[:12])
-	created, err := e.ContainerCreate(ctx, client.ContainerCreateOptions{
+	options := client.ContainerCreateOptions{
 		Name: name,
 		Config: &container.Config{
 			Image: img.id, Cmd: j.command, Env: j.environment(), Labels: labels, AttachStdout: true, AttachStderr: true,
@@ -108,18 +105,24 @@ func (e worker) create(ctx context.Context, img image, j *job) (*running, error)
 			Resources:   container.Resources{Memory: j.Memory, MemorySwap: j.Memory},
 			LogConfig:   container.LogConfig{Type: "none"}, // what the app prints is read as it comes
 		},
+	}
+	var created client.ContainerCreateResult
+	err := e.Ask(context.WithoutCancel(ctx), func(ctx context.Context) (err error) {
+		created, err = e.ContainerCreate(ctx, options)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create the container: %w", err)
 	}
-	return &running{api: e.Client, id: created.ID}, nil
+	return &running{e.Engine, created.ID}, nil
 }
 
 // remove kills the container and removes it with its volumes, also after the context has ended.
 func (c *running) remove(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-	defer cancel()
-	_, err := c.api.ContainerRemove(ctx, c.id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	err := c.engine.Ask(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		_, err := c.engine.ContainerRemove(ctx, c.id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		return err
+	})
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove the container %.12s: %w. Remove it with docker rm -f -v %.12s", c.id, err, c.id)
 	}
@@ -129,16 +132,33 @@ func (c *running) remove(ctx context.Context) error {
 func (c *running) fill(ctx context.Context, j *job) error {
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(j.writeInput(w)) }()
-	_, err := c.api.CopyToContainer(ctx, c.id, client.CopyToContainerOptions{DestinationPath: inDir, Content: r})
+	err := c.engine.Watch(ctx, func(ctx context.Context, alive func()) error {
+		_, err := c.engine.CopyToContainer(ctx, c.id, client.CopyToContainerOptions{DestinationPath: inDir, Content: lively{r, alive}})
+		return err
+	})
 	_ = r.Close() // ends the writer, if the engine didn't read all
 	return err
+}
+
+// lively tells of each read.
+type lively struct {
+	io.Reader
+	alive func()
+}
+
+func (l lively) Read(p []byte) (int, error) {
+	l.alive()
+	return l.Reader.Read(p)
 }
 
 // errRefused is that the engine can't start the app, as when its program isn't there.
 var errRefused = errors.New("the app can't be started")
 
 func (c *running) start(ctx context.Context) error {
-	_, err := c.api.ContainerStart(ctx, c.id, client.ContainerStartOptions{})
+	err := c.engine.Ask(ctx, func(ctx context.Context) error {
+		_, err := c.engine.ContainerStart(ctx, c.id, client.ContainerStartOptions{})
+		return err
+	})
 	switch {
 	case err == nil:
 		return nil
@@ -148,9 +168,33 @@ func (c *running) start(ctx context.Context) error {
 	return fmt.Errorf("start the container: %w", err)
 }
 
+// wait begins to wait for the end of the container's next run. When that ends is not the engine's to say soon, but it must say that
+// it has begun. end must be called.
+func (c *running) wait(ctx context.Context) (ended client.ContainerWaitResult, end func(), err error) {
+	waiting, end := context.WithCancel(ctx)
+	err = c.engine.Ask(ctx, func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, end)()
+		ended = c.engine.ContainerWait(waiting, c.id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+		select {
+		case err := <-ended.Error:
+			return err
+		default:
+			return nil
+		}
+	})
+	if err != nil {
+		err = fmt.Errorf("wait for the container: %w", err)
+	}
+	return ended, end, err
+}
+
 // execute starts the container and waits for its end, for at most the timeout.
 func (c *running) execute(ctx context.Context, j *job, run *RunResult) error {
-	ended := c.api.ContainerWait(ctx, c.id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+	ended, end, err := c.wait(ctx)
+	defer end()
+	if err != nil {
+		return err
+	}
 	if err := c.start(ctx); err != nil {
 		return err
 	}
@@ -163,13 +207,25 @@ func (c *running) execute(ctx context.Context, j *job, run *RunResult) error {
 		case <-ended.Result:
 			waiting = false
 		case <-timeout.C:
+			if run.TimedOut {
+				return fmt.Errorf("wait for the container, which was killed after %s: %w", j.Timeout, c.engine.Silent())
+			}
 			run.TimedOut = true
-			if _, err := c.api.ContainerKill(ctx, c.id, client.ContainerKillOptions{}); err != nil && !errdefs.IsConflict(err) {
+			err := c.engine.Ask(ctx, func(ctx context.Context) error {
+				_, err := c.engine.ContainerKill(ctx, c.id, client.ContainerKillOptions{})
+				return err
+			})
+			if err != nil && !errdefs.IsConflict(err) {
 				return fmt.Errorf("stop the container after %s: %w", j.Timeout, err)
 			}
+			timeout.Reset(c.engine.Patience)
 		}
 	}
-	found, err := c.api.ContainerInspect(ctx, c.id, client.ContainerInspectOptions{})
+	var found client.ContainerInspectResult
+	err = c.engine.Ask(ctx, func(ctx context.Context) (err error) {
+		found, err = c.engine.ContainerInspect(ctx, c.id, client.ContainerInspectOptions{})
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("look at the container: %w", err)
 	}
@@ -215,7 +271,11 @@ var byEngine = []string{
 
 // changes looks for what the app wrote elsewhere, which is lost.
 func (c *running) changes(ctx context.Context, run *RunResult) error {
-	found, err := c.api.ContainerDiff(ctx, c.id, client.ContainerDiffOptions{})
+	var found client.ContainerDiffResult
+	err := c.engine.Ask(ctx, func(ctx context.Context) (err error) {
+		found, err = c.engine.ContainerDiff(ctx, c.id, client.ContainerDiffOptions{})
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("look for what the app changed: %w", err)
 	}
@@ -237,13 +297,17 @@ func (c *running) changes(ctx context.Context, run *RunResult) error {
 }
 
 // output reads what the app left.
-func (c *running) output(ctx context.Context, dir string, j *job) (*output, error) {
-	archive, err := c.api.CopyFromContainer(ctx, c.id, client.CopyFromContainerOptions{SourcePath: outDir + "/."}) // Docker and Podman agree on names below it only
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = archive.Content.Close() }()
-	return readOutput(archive.Content, dir, j.OutputLimit)
+func (c *running) output(ctx context.Context, dir string, j *job) (out *output, err error) {
+	err = c.engine.Watch(ctx, func(ctx context.Context, alive func()) error {
+		archive, err := c.engine.CopyFromContainer(ctx, c.id, client.CopyFromContainerOptions{SourcePath: outDir + "/."}) // Docker and Podman agree on names below it only
+		if err != nil {
+			return err
+		}
+		defer func() { _ = archive.Content.Close() }()
+		out, err = readOutput(lively{archive.Content, alive}, dir, j.OutputLimit)
+		return err
+	})
+	return out, err
 }
 
 // streams is what the app prints, on its way into files.
@@ -264,10 +328,17 @@ func (c *running) attach(ctx context.Context, dir string, limit int64) (_ *strea
 		_ = s.stdout.file.Close()
 		return nil, err
 	}
-	attached, err := c.api.ContainerAttach(ctx, c.id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+	var attached client.ContainerAttachResult
+	err = c.engine.Ask(ctx, func(ctx context.Context) (err error) {
+		attached, err = c.engine.ContainerAttach(ctx, c.id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+		return err
+	})
 	if err != nil {
 		_ = s.stdout.file.Close()
 		_ = s.stderr.file.Close()
+		if silent := (*docker.SilentError)(nil); errors.As(err, &silent) {
+			return nil, fmt.Errorf("attach to the container: %w", err)
+		}
 		if failed := c.start(ctx); failed != nil {
 			return nil, failed // Podman prepares the start when it attaches, and tells only here why it can't
 		}
@@ -282,13 +353,17 @@ func (c *running) attach(ctx context.Context, dir string, limit int64) (_ *strea
 	return s, nil
 }
 
-// wait returns when all is read. The container must have ended.
-func (s *streams) wait(ctx context.Context) error {
+// wait returns when all is read. The container must have ended, so there is little left.
+func (s *streams) wait(ctx context.Context, e *docker.Engine) error {
+	late := time.NewTimer(e.Patience)
+	defer late.Stop()
 	select {
+	case <-late.C:
+		return e.Silent()
 	case <-s.ended:
 		return s.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/moby/moby/client"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/iexecform/iexecform/providers/docker"
 )
 
 // ErrNoImage is that the engine neither has the image nor can pull it.
@@ -88,7 +90,11 @@ func parseReference(text, sum string) (reference.Named, error) {
 }
 
 func (e worker) inspect(ctx context.Context, name reference.Named) (image, error) {
-	found, err := e.ImageInspect(ctx, name.String())
+	var found client.ImageInspectResult
+	err := e.Ask(ctx, func(ctx context.Context) (err error) {
+		found, err = e.ImageInspect(ctx, name.String())
+		return err
+	})
 	if err != nil {
 		return image{}, err
 	}
@@ -148,7 +154,10 @@ func (e worker) explain(ctx context.Context, verb string, name reference.Named, 
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted before the trial: %w", context.Cause(ctx))
+		return fmt.Errorf("broken off before the trial: %w", context.Cause(ctx))
+	}
+	if silent := (*docker.SilentError)(nil); errors.As(err, &silent) {
+		return fmt.Errorf("%s could not %s %s: %w", e.Name, verb, reference.FamiliarString(name), err)
 	}
 	help := "Check the name, push the image, or log in with docker login if it is private"
 	if _, tagged := name.(reference.Digested); tagged {

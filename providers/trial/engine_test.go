@@ -439,7 +439,7 @@ func (e tester) interrupted(t *testing.T) {
 			}()
 		}}
 		_, err := trial.Run(ctx, spec)
-		if !errors.Is(err, reason) || !strings.Contains(err.Error(), "interrupted") {
+		if !errors.Is(err, reason) || !strings.Contains(err.Error(), "broken off") {
 			t.Errorf("%v", err)
 		}
 		e.nothingLeft(t, image)

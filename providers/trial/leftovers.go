@@ -44,11 +44,15 @@ func over(pid int) bool {
 
 // sweep removes what killed processes left, as far as it can. SIDE EFFECTS: removes containers, volumes and directories.
 func (e worker) sweep(ctx context.Context) {
-	found, _ := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", ownerLabel)})
+	var found client.ContainerListResult
+	_ = e.Ask(ctx, func(ctx context.Context) (err error) {
+		found, err = e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", ownerLabel)})
+		return err
+	})
 	for _, c := range found.Items {
 		where, number, _ := strings.Cut(c.Labels[ownerLabel], "/")
 		if pid, err := strconv.Atoi(number); err == nil && where == host() && over(pid) {
-			_ = (&running{api: e.Client, id: c.ID}).remove(ctx) // another process may be doing the same
+			_ = (&running{e.Engine, c.ID}).remove(ctx) // another process may be doing the same
 		}
 	}
 	entries, _ := os.ReadDir(os.TempDir())

@@ -186,7 +186,7 @@ func (e worker) try(ctx context.Context, j *job) (_ Report, err error) {
 	}()
 	if err := e.runs(ctx, img, j, dir, &r); err != nil {
 		if ctx.Err() != nil {
-			return Report{}, fmt.Errorf("the trial of %s was interrupted: %w", j.Image, context.Cause(ctx))
+			return Report{}, fmt.Errorf("the trial of %s was broken off: %w", j.Image, context.Cause(ctx))
 		}
 		return Report{}, fmt.Errorf("try %s: %w", j.Image, err)
 	}
