@@ -275,6 +275,32 @@ func boughtBetween(t *testing.T, g *ground) {
 		t.Errorf("%d are on offer, want 1495", total)
 	}
 	w.check(1)
+	soldOutMeanwhile(t, g)
+}
+
+// soldOutMeanwhile: while the apply deploys another app everything is bought of an order that it is about to close. The chain says
+// the same of both, and what was sold must not be offered again.
+func soldOutMeanwhile(t *testing.T, g *ground) {
+	w := g.world(t)
+	w.different = true
+	five := strings.Replace(anOrder, "1000", "5", 1)
+	w.write(anApp + five)
+	w.apply()
+	_, order := w.order()
+	w.write(anApp + strings.NewReplacer(`"a"`, `"A"`).Replace(anApp[strings.Index(anApp, "resource"):]) + strings.Replace(five, "0.5 RLC", "0.7 RLC", 1))
+	w.rpc.Set(faultproxy.Rule{Match: "eth_sendRawTransaction", Times: 1, Fault: faultproxy.Before(func() {
+		buying.Lock()
+		defer buying.Unlock()
+		if err := nettest.Buy(t, w.net, order, 5); err != nil {
+			t.Error(err)
+		}
+	})})
+	w.run(1, "apply", "--auto-approve", "--parallelism=1").tells("was sold out since the plan was made", "plan again")
+	w.apply()
+	if rows := w.rows(); len(rows) != 0 {
+		t.Errorf("%d units are offered again that were sold", rows[0].Remaining)
+	}
+	w.check(2)
 }
 
 func soldOutside(t *testing.T, g *ground) {

@@ -140,8 +140,8 @@ func (c *client) beginClosing(ctx context.Context, list []*closing) []*closing {
 		switch {
 		case err != nil:
 			x.Err = err
-		case consumed[i].Cmp(x.volume) >= 0: // over already: what was sold before is as planned, or was recorded by the run that closed it
-			x.Patch = x.record(statusClosed)
+		case consumed[i].Cmp(x.volume) >= 0:
+			c.isOver(ctx, x)
 		default:
 			x.sold = consumed[i]
 			if x.Err = x.mustBe(); x.Err == nil {
@@ -160,6 +160,29 @@ func (c *client) beginClosing(ctx context.Context, list []*closing) []*closing {
 	return slices.DeleteFunc(open, func(x *closing) bool { return x.Err != nil })
 }
 
+// isOver ends the closing of an order that nobody can use any more. Where a run has begun to close it what was sold is as that
+// recorded, unless the market knows that it was sold out first. Otherwise it was sold out since the plan was made, or somebody else
+// closed it, which counts the same.
+func (c *client) isOver(ctx context.Context, x *closing) {
+	out := !x.p.Begun
+	if !out && !c.noMarket {
+		row, err := c.market.Get(ctx, x.kind, x.p.Hash)
+		if err != nil {
+			x.Err = adviseMarket(err)
+			return
+		}
+		out = row != nil && row.Status == "filled"
+	}
+	if out {
+		x.sold = x.volume
+	}
+	x.Patch = x.record(statusClosed)
+	if x.p.Exact && x.sold.String() != orZero(x.p.Consumed) {
+		x.Err = errors.Join(fmt.Errorf("order %s was sold out since the plan was made, or closed by somebody else, so the volume of the new order would be wrong: plan again", x.p.Hash),
+			x.req.Journal.Patch(ctx, x.Patch))
+	}
+}
+
 // closeAlone closes an order by the owner's transaction.
 func (c *client) closeAlone(ctx context.Context, x *closing) {
 	tx := chain.TxRequest{To: c.Hub, Data: x.p.Data, Purpose: "close order " + x.p.Hash.Hex(), Done: func(ctx context.Context) (bool, error) {
@@ -170,8 +193,9 @@ func (c *client) closeAlone(ctx context.Context, x *closing) {
 	switch {
 	case err != nil:
 		x.Err = err
-	case receipt == nil: // closed by another transaction of the owner: what was sold is as recorded
-		x.Patch = x.record(statusClosed)
+	case receipt == nil: // by another transaction of the owner, or a buyer's
+		x.p.Begun = true
+		c.isOver(ctx, x)
 	default:
 		c.endClosing(ctx, []*closing{x}, receipt.BlockNumber)
 	}

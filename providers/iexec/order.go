@@ -131,6 +131,7 @@ type signed struct {
 	generation int64
 	changed    bool // since the state was written
 	undone     bool // it was closed, and is not any more: it is to be closed again
+	begun      bool // an interrupted run was about to close it
 }
 
 func (s *signed) volume() *big.Int { return number(s.body["volume"]) }
@@ -380,6 +381,7 @@ func (o order) whole(i addr.Instance, list []*signed) error {
 // observe brings a known order up to date. Without rows the market isn't asked.
 func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.Int, rows *listing) error {
 	status, before := s.status, s.consumed
+	s.begun = s.begun || status == statusClosing
 	defer func() { s.changed = s.status != status || s.consumed.Cmp(before) != 0 }()
 	if consumed.Cmp(s.volume()) >= 0 {
 		// The chain doesn't tell sold out from closed; the market may.
