@@ -280,9 +280,7 @@ func (r *run) begin(ctx context.Context) error {
 	}
 	records := []state.Record{{Type: state.Begin, Plan: digest, Op: string(r.Plan.Mode)}}
 	for _, p := range r.Plan.Providers {
-		if p.Network != nil {
-			records = append(records, r.pin(p))
-		}
+		records = append(records, r.pin(p)...)
 	}
 	if len(r.Plan.Moves) > 0 {
 		records = append(records, state.Record{Type: state.Move, Moves: r.Plan.Moves})
@@ -296,16 +294,16 @@ func (r *run) begin(ctx context.Context) error {
 	return nil
 }
 
-// pin remembers which network a provider reaches, and what was seen of it in earlier runs.
-func (r *run) pin(p plan.Provider) state.Record {
-	facts := maps.Clone(r.State.Snapshot.Networks[p.Addr.String()])
+// pin remembers which network a provider reaches, unless that is known. Of another network than before, which may be while there are
+// no objects, nothing is known.
+func (r *run) pin(p plan.Provider) []state.Record {
+	known := r.State.Snapshot.Networks[p.Addr.String()]
 	for name, value := range p.Network {
-		if facts[name] != value { // another network, which may be while there are no objects
-			facts = maps.Clone(p.Network)
-			break
+		if known[name] != value {
+			return []state.Record{{Type: state.Pin, Network: &state.Network{Provider: p.Addr.String(), Facts: maps.Clone(p.Network)}}}
 		}
 	}
-	return state.Record{Type: state.Pin, Network: &state.Network{Provider: p.Addr.String(), Facts: facts}}
+	return nil
 }
 
 // witness remembers where the networks were after the run's effects.

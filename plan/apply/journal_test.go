@@ -53,7 +53,7 @@ func TestRecords(t *testing.T) {
 		}
 	}
 	want := []string{
-		"begin", "network",
+		"begin",
 		"intent create fake_thing.a", "patch fake_thing.a", "note fake/main/create can/a", "note fake/main/create can/a settled",
 		"done fake_thing.a",
 		"intent delete fake_thing.a", "note fake/main/delete box/a", "note fake/main/delete box/a settled",

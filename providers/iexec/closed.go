@@ -24,7 +24,8 @@ import (
 //     remembers it before anything else is done, and it is closed, whatever is wanted. A resource that the state has forgotten is
 //     back with it, to be removed.
 
-// factClosed begins the names of facts of the network that are closed orders: their hash follows.
+// factClosed begins the names of facts of the network that are closed orders: their hash follows. The value is the number of a
+// block in which it was closed, or "" when nobody has seen that, and after a space the rest, as JSON.
 const factClosed = "closed "
 
 // A closedOrder is one that was closed, or was about to be.
@@ -33,28 +34,39 @@ type closedOrder struct {
 	Order      map[string]string `json:"order"`
 	Sign       string            `json:"sign"`
 	Generation int64             `json:"generation,omitempty"`
-	Sold       string            `json:"sold"`            // before
-	Block      string            `json:"block,omitempty"` // number of one in which it was closed; "" when nobody has seen that
+	Sold       string            `json:"sold"` // before
 
-	hash common.Hash
-	seen bool // to be closed, in this run
+	hash  common.Hash
+	block string
+	seen  bool // to be closed, in this run
 }
+
+func (x *closedOrder) fact() string { return x.block + " " + string(marshal(x)) }
 
 func (x *closedOrder) signed() *signed {
 	return &signed{hash: x.hash, body: x.Order, sign: x.Sign, status: statusSigned, consumed: new(big.Int), generation: x.Generation, undone: true}
 }
 
-// recallClosed reads what the state remembers.
-func recallClosed(facts map[string]string) map[common.Hash]*closedOrder {
-	all := map[common.Hash]*closedOrder{}
-	for name, value := range facts {
+// recallClosed reads what the state remembers of closed orders. c.mu is held.
+func (c *client) recallClosed() {
+	for name, value := range c.remembered {
 		text, ok := strings.CutPrefix(name, factClosed)
-		x := &closedOrder{hash: common.HexToHash(text)}
-		if ok && json.Unmarshal([]byte(value), x) == nil { // what another version wrote differently can't be helped
-			all[x.hash] = x
+		block, rest, _ := strings.Cut(value, " ")
+		x := &closedOrder{hash: common.HexToHash(text), block: block}
+		if ok && c.closed[x.hash] == nil && json.Unmarshal([]byte(rest), x) == nil { // what another version wrote differently can't be helped
+			c.closed[x.hash] = x
 		}
 	}
-	return all
+}
+
+// mayBeUndone reports whether orders that the state remembers as closed need a look. c.mu is held.
+func (c *client) mayBeUndone() bool {
+	for name, value := range c.remembered {
+		if strings.HasPrefix(name, factClosed) && (c.reorganised != "" || strings.HasPrefix(value, " ")) {
+			return c.identified
+		}
+	}
+	return false
 }
 
 // noteClosing remembers an order that is about to be closed.
@@ -63,7 +75,7 @@ func (c *client) noteClosing(ctx context.Context, x *closing) error {
 	c.mu.Lock()
 	c.closed[note.hash] = note
 	c.mu.Unlock()
-	return x.req.Journal.Seen(ctx, map[string]string{factClosed + note.hash.Hex(): string(marshal(note))})
+	return x.req.Journal.Seen(ctx, map[string]string{factClosed + note.hash.Hex(): note.fact()})
 }
 
 // noteClosed remembers in which block an order was closed, and what was sold before.
@@ -71,7 +83,7 @@ func (c *client) noteClosed(x *closing, block *big.Int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if note := c.closed[x.p.Hash]; note != nil {
-		note.Sold, note.Block, note.seen = x.sold.String(), block.String(), true
+		note.Sold, note.block, note.seen = x.sold.String(), block.String(), true
 	}
 }
 
@@ -80,10 +92,11 @@ func (c *client) noteClosed(x *closing, block *big.Int) {
 func (c *client) stillClosed(ctx context.Context) (facts map[string]string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.recallClosed()
 	var doubtful []*closedOrder
 	var hashes []common.Hash
 	for hash, x := range c.closed {
-		if !x.seen && (x.Block == "" || c.reorganised != "") {
+		if !x.seen && (x.block == "" || c.reorganised != "") {
 			doubtful, hashes = append(doubtful, x), append(hashes, hash)
 		}
 	}
@@ -100,15 +113,15 @@ func (c *client) stillClosed(ctx context.Context) (facts map[string]string, err 
 	}
 	facts = map[string]string{}
 	for i, x := range doubtful {
-		x.Block = ""
+		x.block = ""
 		if consumed[i].Cmp(number(x.Order["volume"])) >= 0 {
-			x.Block = newest.Number.String()
+			x.block = newest.Number.String()
 			facts[factBlock] = blockFact(newest.Number, newest.Hash)
 		}
 	}
 	for hash, x := range c.closed {
 		name := factClosed + hash.Hex()
-		if facts[name] = string(marshal(x)); x.Block != "" && number(x.Block).Cmp(final) <= 0 {
+		if facts[name] = x.fact(); x.block != "" && number(x.block).Cmp(final) <= 0 {
 			facts[name] = ""
 		}
 	}
@@ -124,10 +137,15 @@ type undoneOrder struct {
 // readUndone looks which orders are usable again, where they may be. Without refresh nobody knows whether they may.
 func (c *client) readUndone(ctx context.Context) (map[addr.Instance][]undoneOrder, error) {
 	c.mu.Lock()
+	if !c.mayBeUndone() {
+		c.mu.Unlock()
+		return nil, nil
+	}
+	c.recallClosed()
 	var list []*closedOrder
 	var hashes []common.Hash
 	for hash, x := range c.closed {
-		if o, ok := c.known[x.Addr.Resource.Type].(order); ok && c.identified && (x.Block == "" || c.reorganised != "") {
+		if o, ok := c.known[x.Addr.Resource.Type].(order); ok && (x.block == "" || c.reorganised != "") {
 			if is, err := c.Domain().OrderHash(o.kind, x.Order); err == nil && is == hash { // else of another hub
 				list, hashes = append(list, x), append(hashes, hash)
 			}

@@ -250,7 +250,7 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 		}
 	}
 	if req.Known["chain_id"] == strconv.FormatUint(c.ID, 10) && req.Known["hub"] == c.Hub.Hex() {
-		c.remembered, c.closed = req.Known, recallClosed(req.Known)
+		c.remembered = req.Known
 	}
 	if req.CheckNetwork != nil {
 		if err := req.CheckNetwork(map[string]string{"chain_id": strconv.FormatUint(c.ID, 10), "hub": c.Hub.Hex()}); err != nil {

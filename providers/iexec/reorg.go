@@ -53,7 +53,7 @@ func (c *client) readGenesis(ctx context.Context) (common.Hash, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if genesis := c.remembered["genesis"]; genesis != "" && genesis != hashes[0].Hex() { // another network
-		clear(c.closed)
+		c.remembered = nil
 		return hashes[0], nil
 	}
 	switch is {

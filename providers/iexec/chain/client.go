@@ -169,11 +169,11 @@ func (c *Client) Head(ctx context.Context) (Head, error) {
 	return c.block(ctx, "read the head of the chain", "latest")
 }
 
-// deep is how many blocks behind the newest one can't be undone, where the node doesn't say which is final.
-const deep = 1000
+// deep is how many blocks behind the newest one can't be undone, where the node calls no newer one final.
+const deep = 100_000
 
-// Final is the newest block, and the number of the newest one that the node calls finalized, in one request. The number may be
-// negative.
+// Final is the newest block, and the number of the newest one that can't be undone, which may be negative: the one that the node
+// calls finalized, where it does. It takes one request.
 func (c *Client) Final(ctx context.Context) (newest Head, final *big.Int, err error) {
 	var blocks [2]*blockJSON
 	elems := make([]rpc.BatchElem, len(blocks))
@@ -190,10 +190,11 @@ func (c *Client) Final(ctx context.Context) (newest Head, final *big.Int, err er
 		return Head{}, nil, fmt.Errorf("%s has no newest block; it may be out of sync", c.url)
 	}
 	newest = blocks[0].head()
-	if elems[1].Error != nil || blocks[1] == nil || blocks[1].Number == nil {
-		return newest, new(big.Int).Sub(newest.Number, big.NewInt(deep)), nil
+	final = new(big.Int).Sub(newest.Number, big.NewInt(deep))
+	if b := blocks[1]; elems[1].Error == nil && b != nil && b.Number != nil && b.Number.ToInt().Cmp(final) > 0 {
+		final = b.Number.ToInt()
 	}
-	return newest, blocks[1].Number.ToInt(), nil
+	return newest, final, nil
 }
 
 // Pin makes the present head the block that all later reads without a block of their own are made at, and returns it.
