@@ -232,6 +232,9 @@ func (s *story) disturbed(disturbances, args []string) (r outcome) {
 			rules[proxy] = append(rules[proxy], faultproxy.Rule{Match: match, Skip: n(2), Times: n(3), Fault: s.counted(part[4], kill, stop)})
 		}
 	}
+	if l.when == "torn" && slices.Contains(twins, "--lock=false") {
+		l.when = "after" // what it would cut off may be the twin's
+	}
 	for p, list := range rules {
 		p.Set(list...)
 	}
@@ -419,7 +422,10 @@ func (s *story) others(verb string, args []string) {
 	case "back":
 		if address := m.away[args[0]]; address != (common.Address{}) {
 			kind, _ := kindOf(args[0])
-			if _, err := nettest.Send(s.t, s.net, m.stranger.Key, m.registry(kind), poco.PackTransfer(m.stranger.Address, s.account.Address, address)); err != nil {
+			s.count.paying.Lock()
+			_, err := nettest.Send(s.t, s.net, m.stranger.Key, m.registry(kind), poco.PackTransfer(m.stranger.Address, s.account.Address, address))
+			s.count.paying.Unlock()
+			if err != nil {
 				s.t.Fatalf("transfer %s back: %v", args[0], err)
 			}
 			delete(m.away, args[0])
@@ -447,8 +453,8 @@ func (s *story) send(to common.Address, data []byte) bool {
 
 // stake gives the wallet the stake that it must have to offer tasks of a workerpool.
 func (s *story) stake() {
-	s.count.buying.Lock()
-	defer s.count.buying.Unlock()
+	s.count.paying.Lock()
+	defer s.count.paying.Unlock()
 	buyer, amount, info := poco.DevAccounts()[nettest.Buyer], big.NewInt(1000), s.net.Info()
 	pay := func(to common.Address, data []byte, err error) {
 		if err == nil {
@@ -466,8 +472,8 @@ func (s *story) stake() {
 
 // buy buys units of an order, if that is possible.
 func (s *story) buy(o *known, n int) bool {
-	s.count.buying.Lock()
-	defer s.count.buying.Unlock()
+	s.count.paying.Lock()
+	defer s.count.paying.Unlock()
 	if _, err := nettest.Fill(s.t, s.net, o.kind, o.SignedOrder, uint64(n)); err != nil {
 		return false // it is sold out, closed, dead, or not for this buyer
 	}

@@ -43,7 +43,7 @@ func TestChaos(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tellers sync.WaitGroup
-	for range 8 {
+	for range 16 {
 		tellers.Go(func() { tellStories(t, g, count, begin.Add(duration)) })
 	}
 	tellers.Wait()
@@ -108,7 +108,7 @@ func TestChaosFound(t *testing.T) {
 
 // counts is what happened in all stories, and what they share beside the network.
 type counts struct {
-	buying sync.Mutex // guards the nonces of the buyer and the workerpool
+	paying sync.Mutex // guards the nonces of the buyer, the workerpool and the stranger
 	ledger ledger
 
 	mu                                                                 sync.Mutex
@@ -233,6 +233,6 @@ func aDisturbance() *rapid.Generator[string] {
 		line("registry:any:%s:%s:%s", number(0, 6), number(1, 2), any),
 		line("rpc:any:%s:1:%s", number(0, 25), while), line("market:any:%s:1:%s", number(0, 8), while), line("rpc:eth_sendRawTransaction:%s:1:%s", first, while),
 		line("market:POST:%s:1:%s", first, while),
-		line("par:%s", pick("1", "1", "2")), line("par:%s", pick("1", "1", "2")), rapid.Just("proc"), line("twin:%s", pick("", "--lock-timeout=9s")),
+		line("par:%s", pick("1", "1", "2")), line("par:%s", pick("1", "1", "2")), rapid.Just("proc"), line("twin:%s", pick("", "--lock-timeout=9s", "--lock=false", "--lock=false")),
 	)
 }
