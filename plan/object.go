@@ -13,6 +13,7 @@ import (
 
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
 )
@@ -121,13 +122,13 @@ func foldFailures(diags hcl.Diagnostics) hcl.Diagnostics {
 	return kept
 }
 
-// textOf is an error's text without the attribute's name in front and without a full stop at the end.
+// textOf is an error's text, in words, without the attribute's name in front and without a full stop at the end.
 func textOf(err error) string {
 	var at *providers.AttrError
 	if errors.As(err, &at) && err == error(at) {
 		err = at.Err
 	}
-	return strings.TrimRight(err.Error(), ". \n")
+	return strings.TrimRight(wording.Of(err).Error(), ". \n")
 }
 
 func errorf(summary, format string, args ...any) *hcl.Diagnostic {

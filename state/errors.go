@@ -1,6 +1,10 @@
 package state
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/iexecform/iexecform/internal/wording"
+)
 
 // NewerError is returned for a state or journal of a version that this program doesn't know.
 type NewerError struct {
@@ -28,7 +32,7 @@ type DamagedError struct {
 
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("the state is damaged at byte %d, line %d: %v; restore it from git or a backup, or move it "+
-		"away: plan finds what exists and adopts it", e.Offset, e.Line, e.Err)
+		"away: plan finds what exists and adopts it", e.Offset, e.Line, wording.OfFile(e.Err))
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }

@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log"
 	"math"
 	"os"
 	"os/signal"
@@ -27,6 +28,7 @@ func main() {
 	if len(os.Args) < 2 || os.Args[1] != "localnet" { // which goes on for long
 		collectLate()
 	}
+	log.SetOutput(io.Discard) // what libraries tell there comes as errors, too
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, takeEnvironment()))
 }
 

@@ -251,7 +251,7 @@ func broken(ts *testscript.TestScript, _ bool, args []string) {
 				case "hangs":
 					_, _ = io.Copy(io.Discard, conn) // until the client goes
 				case "babbles":
-					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n<html>hello>")
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n<html>hello<")
 				case "breaks off":
 					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{\"jsonrpc")
 				}

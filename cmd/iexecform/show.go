@@ -16,6 +16,7 @@ import (
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/state"
 )
@@ -87,7 +88,7 @@ func (a *app) showFile(name string, asJSON, decrypted bool) error {
 	}
 	isState, err := looksLikeState(b)
 	if err != nil {
-		return fmt.Errorf("%s is neither a plan nor a state: %w. Plans are made by `iexecform plan --out FILE`", name, err)
+		return fmt.Errorf("%s is neither a plan nor a state: %w. Plans are made by `iexecform plan --out FILE`", name, wording.OfFile(err))
 	}
 	if isState {
 		s, err := a.decodeState(b)

@@ -15,6 +15,8 @@ import (
 	dockercontext "github.com/docker/cli/cli/context/docker"
 	"github.com/docker/cli/cli/context/store"
 	"github.com/moby/moby/client"
+
+	"github.com/iexecform/iexecform/internal/wording"
 )
 
 // ErrNoEngine is that no container engine can be reached. Its text says how to get one.
@@ -112,7 +114,7 @@ func open(ctx context.Context, options []client.Opt) (*Engine, error) {
 		version, err = api.ServerVersion(ctx, client.ServerVersionOptions{})
 		return err
 	})
-	if err != nil {
+	if err = wording.OfExchange(err); err != nil {
 		_ = api.Close()
 		silent := (*SilentError)(nil)
 		help := howToGetAnEngine

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/providers/retry"
 	"github.com/iexecform/iexecform/providers/trace"
@@ -392,6 +393,7 @@ func (e *platformError) Error() string {
 // explain says what a failed lookup means and what to do.
 func explain(reference string, ref name.Reference, err error) error {
 	registry := ref.Context().RegistryStr()
+	err = wording.OfExchange(err)
 	var platform *platformError
 	if errors.As(err, &platform) {
 		return fmt.Errorf("image %s can't be used: %w", reference, err)

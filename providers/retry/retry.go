@@ -25,6 +25,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/providers/trace"
 )
 
@@ -163,7 +164,8 @@ func After(h http.Header) time.Duration {
 	return max(time.Until(date), time.Second)
 }
 
-// Cause drops the wrappings of err that repeat the URL, which may hold secrets: "connection refused" is what matters.
+// Cause drops the wrappings of err that repeat the URL, which may hold secrets: "connection refused" is what matters. It is in
+// words: see wording.OfExchange.
 func Cause(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -177,7 +179,7 @@ func Cause(err error) error {
 	if errors.As(err, &sys) {
 		err = sys.Err
 	}
-	return err
+	return wording.OfExchange(err)
 }
 
 // TooLargeError means that an answer was larger than the client takes.

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/providers/docker"
 )
 
@@ -166,5 +167,5 @@ func (e worker) explain(ctx context.Context, verb string, name reference.Named, 
 	if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") { // Docker takes plain HTTP from this machine's registries
 		help = fmt.Sprintf("%s wants HTTPS of this registry. For Podman, write into /etc/containers/registries.conf: [[registry]], location = %q, insecure = true", e.Name, reference.Domain(name))
 	}
-	return fmt.Errorf("%w: %s could not %s %s: %w. %s", ErrNoImage, e.Name, verb, reference.FamiliarString(name), err, help)
+	return fmt.Errorf("%w: %s could not %s %s: %w. %s", ErrNoImage, e.Name, verb, reference.FamiliarString(name), wording.OfExchange(err), help)
 }

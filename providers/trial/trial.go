@@ -35,6 +35,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/providers/docker"
 )
 
@@ -188,7 +189,7 @@ func (e worker) try(ctx context.Context, j *job) (_ Report, err error) {
 		if ctx.Err() != nil {
 			return Report{}, fmt.Errorf("the trial of %s was broken off: %w", j.Image, context.Cause(ctx))
 		}
-		return Report{}, fmt.Errorf("try %s: %w", j.Image, err)
+		return Report{}, fmt.Errorf("try %s: %w", j.Image, wording.OfExchange(err))
 	}
 	r.conclude(j)
 	return r, nil

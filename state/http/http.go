@@ -41,6 +41,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/remote"
 )
@@ -255,7 +256,7 @@ func (b *Backend) do(ctx context.Context, method, address string, body []byte) (
 		answer, err = io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 		switch code := response.StatusCode; {
 		case err != nil:
-			return code, err
+			return code, wording.OfExchange(err)
 		case len(answer) > maxDocument:
 			return code, backoff.Permanent(errors.New("the server's answer is larger than any state"))
 		case code == http.StatusTooManyRequests, code >= http.StatusInternalServerError && code != http.StatusNotImplemented:
@@ -281,9 +282,9 @@ func withoutQuery(err error) error {
 		return err
 	}
 	if u, parseErr := url.Parse(e.URL); parseErr == nil {
-		return fmt.Errorf("%s %s: %w", e.Op, u.Host+u.Path, e.Err)
+		return fmt.Errorf("%s %s: %w", e.Op, u.Host+u.Path, wording.OfExchange(e.Err))
 	}
-	return e.Err
+	return wording.OfExchange(e.Err)
 }
 
 // refusal is the error of an answer.

@@ -25,6 +25,7 @@ import (
 	"github.com/ethereum/go-ethereum/rpc"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/providers/retry"
 	"github.com/iexecform/iexecform/providers/trace"
 )
@@ -229,7 +230,7 @@ func (c *Client) wording(err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &syntax) || errors.As(err, &kind) {
-		return fmt.Errorf("the chain at %s answered something that is not JSON-RPC; check rpc_url: %w", c.url, err)
+		return fmt.Errorf("the chain at %s answered something that is not JSON-RPC: %w; check rpc_url", c.url, wording.OfExchange(err))
 	}
 	return fmt.Errorf("cannot reach the chain at %s: %w; %s", c.url, retry.Cause(err), hint)
 }

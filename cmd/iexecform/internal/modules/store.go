@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/mod/sumdb/dirhash"
+
+	"github.com/iexecform/iexecform/internal/wording"
 )
 
 // Dir is where the files of modules are, in the configuration's directory.
@@ -165,7 +167,7 @@ func (i *Installer) install(src source) error {
 	defer func() { _ = os.RemoveAll(fresh) }() // it is gone unless something failed
 	got := entry{Source: src.key}
 	if got.Resolved, err = src.fetcher.fetch(i.ctx, src, pinned, fresh); err != nil {
-		return err
+		return wording.OfExchange(err)
 	}
 	if got.Digest, err = digestOf(fresh); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	wordwrap "github.com/mitchellh/go-wordwrap"
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/errcode"
+	"github.com/iexecform/iexecform/internal/wording"
 )
 
 // Sources is the text of the files that diagnostics point into.
@@ -59,7 +60,7 @@ func Diagnose(err error) hcl.Diagnostics {
 	if errors.As(err, &diags) {
 		return diags
 	}
-	first, rest, _ := strings.Cut(err.Error(), "\n")
+	first, rest, _ := strings.Cut(wording.Of(err).Error(), "\n")
 	summary, detail := firstClause(first)
 	if detail != "" && rest != "" {
 		detail += "\n"

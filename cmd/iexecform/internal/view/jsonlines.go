@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
@@ -180,7 +181,7 @@ func (l *Lines) Event(e apply.Event) {
 		hook["reason"], hook["unblock"] = held.Reason, held.Unblock
 		l.line("warn", name+" held: "+held.Reason, "hold", map[string]any{"hook": hook})
 	default:
-		hook["error"] = e.Err.Error()
+		hook["error"] = wording.Of(e.Err).Error()
 		l.line("error", name+" "+string(e.Type), "apply_errored", map[string]any{"hook": hook})
 	}
 }

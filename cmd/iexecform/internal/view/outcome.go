@@ -9,6 +9,7 @@ import (
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/errcode"
 	"github.com/iexecform/iexecform/config/addr"
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/plan"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
@@ -120,7 +121,7 @@ func doneText(c plan.Counts) string {
 
 // failedAction is the diagnostic about an action that failed, or the warning about one that is held.
 func failedAction(e apply.ActionError) *hcl.Diagnostic {
-	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s: %s failed", e.Action.Addr, e.Action.Kind), Detail: upperFirst(e.Err.Error()), Extra: errcode.Cause{Err: e.Err}}
+	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: fmt.Sprintf("%s: %s failed", e.Action.Addr, e.Action.Kind), Detail: upperFirst(wording.Of(e.Err).Error()), Extra: errcode.Cause{Err: e.Err}}
 	if held := (*providers.HeldError)(nil); errors.As(e.Err, &held) {
 		d.Severity = hcl.DiagWarning
 		d.Summary = fmt.Sprintf("%s: %s is held", e.Action.Addr, e.Action.Kind)

@@ -10,6 +10,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
 )
@@ -172,6 +173,6 @@ func gerund(kind string) string {
 func seconds(d time.Duration) string { return d.Round(time.Second).String() }
 
 func firstLine(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
+	line, _, _ := strings.Cut(wording.Of(err).Error(), "\n")
 	return line
 }
