@@ -165,6 +165,8 @@ func (a *app) loadInputs(ctx context.Context, b *built, o planOptions) (hcl.Diag
 	return diags, nil
 }
 
+var errInterruptedPlanning = fmt.Errorf("%w while planning. Nothing was changed", interruption{})
+
 // build makes a plan while the state is locked. The error is about what kept it from being begun; whatever came up on the
 // way is in the result's diags.
 func (a *app) build(ctx context.Context, o planOptions, operation string) (*built, error) {
@@ -189,6 +191,9 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	diags, err := a.loadInputs(ctx, b, o)
 	if err = cmp.Or(err, <-stateErr); err != nil { // what is wrong in the files comes first
 		b.close()
+		if ctx.Err() != nil {
+			return nil, errInterruptedPlanning
+		}
 		return nil, err
 	}
 	registry := a.providers()
@@ -216,7 +221,7 @@ func (a *app) build(ctx context.Context, o planOptions, operation string) (*buil
 	b.diags = slices.Concat(b.diags, diags, more)
 	if ctx.Err() != nil {
 		b.close()
-		return nil, errors.New("interrupted while planning. Nothing was changed")
+		return nil, errInterruptedPlanning
 	}
 	return b, nil
 }

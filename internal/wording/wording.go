@@ -49,10 +49,13 @@ func of(err error, about subject) error {
 	}
 	text := err.Error()
 	replace := func(part error, words string) {
-		if was := part.Error(); text == was {
+		was := part.Error()
+		if text == was {
 			text = words
-		} else { // a text that is wrapped stands at the end, or before what to do
-			text = strings.ReplaceAll(text, ": "+was, ": "+words)
+			return
+		}
+		for _, before := range []string{": ", ", "} { // as a text stands that is wrapped
+			text = strings.ReplaceAll(text, before+was, before+words)
 		}
 	}
 	walk(err, about, replace)

@@ -43,6 +43,7 @@ func TestWords(t *testing.T) {
 		{err: fmt.Errorf("lock: %w", context.Canceled), want: "lock: the run was interrupted"},
 		{err: fmt.Errorf("fetch: %w", syntax), want: "fetch: " + syntax.Error(), exchange: "fetch: the answer is not JSON"},
 		{err: list{get(io.EOF), get(io.ErrUnexpectedEOF)}, want: "Get \"http://h/EOF\": the connection was closed without an answer; Get \"http://h/EOF\": the answer broke off"},
+		{err: fmt.Errorf("canceled, %w", context.Canceled), want: "canceled, the run was interrupted"},
 		{err: errors.New("the node answered: EOF"), want: "the node answered: EOF"},
 		{err: read(os.NewSyscallError("connect", syscall.ECONNREFUSED)), want: "read tcp :1: connect: connection refused"},
 	} {

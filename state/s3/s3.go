@@ -40,6 +40,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go/logging"
 
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/remote"
 )
@@ -194,7 +195,7 @@ func (b *Backend) get(ctx context.Context, key string) (*object, error) {
 	defer func() { _ = out.Body.Close() }()
 	body, err := readAll(out.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
+		return nil, fmt.Errorf("read %s: %w", key, wording.OfExchange(err))
 	}
 	o := &object{body: body, etag: aws.ToString(out.ETag), metadata: out.Metadata}
 	if out.LastModified != nil {
