@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state"
+	"github.com/iexecform/iexecform/state/http/gitlabtest"
 	"github.com/iexecform/iexecform/state/local"
 )
 
@@ -289,14 +291,25 @@ func (m *model) edition() *edition {
 }
 
 func (m *model) load() *state.Loaded {
-	loaded, err := local.New(m.s.dir).Load(m.s.t.Context())
+	loaded, err := m.s.program(io.Discard).load(m.s.t.Context())
 	if err != nil {
 		m.s.t.Fatalf("load the state: %v", err)
 	}
 	return loaded
 }
 
-// lose loses one of the state's files.
+// remote keeps the state on a server from now on, unless it has begun.
+func (m *model) remote() {
+	if m.s.env != nil || *m.edition() != (edition{}) {
+		return
+	}
+	m.s.count.add(&m.s.count.remote)
+	at := m.s.ground.states().Address(fmt.Sprintf("story%d", m.s.ground.accounts.Add(1)))
+	m.s.backend(fmt.Sprintf("backend \"http\" {\n address = %q\n lock_address = %q\n unlock_address = %q\n lock_method = \"POST\"\n unlock_method = \"DELETE\"\n username = %q\n}",
+		at, at+"/lock", at+"/lock", gitlabtest.User), "IEXECFORM_BACKEND_PASSWORD="+gitlabtest.Password)
+}
+
+// lose loses one of the state's files, where it is kept in files.
 func (m *model) lose(what string) {
 	name := local.SnapshotFile
 	if what == "journal" {

@@ -14,7 +14,6 @@ import (
 	"github.com/ethereum/go-ethereum/rpc"
 
 	"github.com/iexecform/iexecform/providers/iexec/poco"
-	"github.com/iexecform/iexecform/state"
 	"github.com/iexecform/iexecform/state/local"
 )
 
@@ -34,6 +33,9 @@ func (s *story) check() {
 	m.write()
 	if b := s.file(local.JournalFile); b != nil {
 		s.t.Fatalf("the journal is still there:\n%s", b)
+	}
+	if n := m.edition().records; n > 0 {
+		s.t.Fatalf("%d records of the journal are still there", n)
 	}
 	s.checkTransactions()
 	s.checkEntries()
@@ -251,10 +253,7 @@ func (s *story) checkState() {
 		}
 	}
 	clear(m.touched)
-	snapshot := &state.Snapshot{}
-	if s.file(local.SnapshotFile) != nil {
-		snapshot = s.snapshot()
-	}
+	snapshot := m.load().Snapshot
 	if snapshot.Serial < m.serial || m.lineage != "" && snapshot.Lineage != m.lineage {
 		s.t.Fatalf("the state went from serial %d of %q to %d of %q", m.serial, m.lineage, snapshot.Serial, snapshot.Lineage)
 	}

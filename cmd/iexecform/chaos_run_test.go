@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -170,7 +171,7 @@ func (l *life) Compact(ctx context.Context, s *state.Snapshot, pending []state.N
 // live runs the program in this process until it is over, by itself or, which is told, by l.kill.
 func (l *life) live(args ...string) (code int, text string, killed bool) {
 	var out syncBuffer
-	a := newApp(builtins, strings.NewReader(""), &out, &out, append(os.Environ(), l.world.key()))
+	a := l.world.program(&out)
 	a.wrapStore = func(s state.Store) state.Store {
 		l.Store = s
 		return l
@@ -181,6 +182,13 @@ func (l *life) live(args ...string) (code int, text string, killed bool) {
 	l.ending.Lock()
 	defer l.ending.Unlock()
 	return code, out.String(), l.dead.Swap(true)
+}
+
+// program is the program in this process.
+func (w *world) program(out io.Writer) *app {
+	a := newApp(builtins, strings.NewReader(""), out, out, slices.Concat(os.Environ(), []string{w.key()}, w.env))
+	a.dir = w.dir
+	return a
 }
 
 // lives makes a life that has begun nothing yet.

@@ -37,6 +37,7 @@ import (
 //	save DISTURBANCES         save a plan
 //	late DISTURBANCES         apply the plan that was saved
 //	check                     apply undisturbed, and look whether all is as it must be
+//	remote                    keep the state on a server: before the first of these
 //
 // What others do:
 //
@@ -46,7 +47,7 @@ import (
 //	close NAME                close its order on chain
 //	away NAME, back NAME      transfer an entry away, and back
 //	tx                        another transaction of the wallet
-//	lose state, lose journal  delete the file
+//	lose state, lose journal  delete the file, where it is one
 //
 // Disturbances are "SERVICE:REQUESTS:SKIP:TIMES:WHAT", "store:N:before", "store:N:after" and "store:N:torn" (die at the N-th
 // write), "par:N" (--parallelism), "proc" (a process of its own, which is killed for real) and "twin:FLAG" (somebody else applies
@@ -142,6 +143,8 @@ func (s *story) step(words []string) {
 		s.check()
 	case "lose":
 		s.model.lose(args[0])
+	case "remote":
+		s.model.remote()
 	default:
 		s.guarded(func() { s.others(verb, rest) })
 	}
@@ -194,7 +197,7 @@ func (s *story) disturbed(disturbances, args []string) (r outcome) {
 		p.Reset()
 	}
 	l := s.lives()
-	process := slices.Contains(disturbances, "proc")
+	process := slices.Contains(disturbances, "proc") && s.env == nil // else it would leave the lock of a server behind
 	kill, stop := l.kill, l.signal
 	if process {
 		kill, stop = s.kill, s.interrupt

@@ -111,9 +111,9 @@ type counts struct {
 	paying sync.Mutex // guards the nonces of the buyer, the workerpool and the stranger
 	ledger ledger
 
-	mu                                                                 sync.Mutex
-	stories, runs, twins, ended, killed, outside, violations, failures int
-	faults                                                             map[string]int
+	mu                                                                         sync.Mutex
+	stories, remote, runs, twins, ended, killed, outside, violations, failures int
+	faults                                                                     map[string]int
 }
 
 func newCounts() *counts { return &counts{faults: map[string]int{}} }
@@ -148,7 +148,7 @@ func (c *counts) report(took time.Duration) string {
 		all += c.faults[kind]
 		kinds = append(kinds, fmt.Sprintf("%s %d", kind, c.faults[kind]))
 	}
-	fmt.Fprintf(&b, "%d stories in %s on %d processors\n", c.stories, took.Round(time.Second), runtime.GOMAXPROCS(0))
+	fmt.Fprintf(&b, "%d stories, %d of them with the state on a server, in %s on %d processors\n", c.stories, c.remote, took.Round(time.Second), runtime.GOMAXPROCS(0))
 	fmt.Fprintf(&b, "%6d runs of the program, and %d beside one of them\n", c.runs, c.twins)
 	fmt.Fprintf(&b, "%6d crashes, %d of them of a process of its own\n", c.ended+c.killed, c.killed)
 	fmt.Fprintf(&b, "%6d faults injected: %s\n", all, strings.Join(kinds, ", "))
@@ -161,7 +161,11 @@ func (c *counts) report(took time.Duration) string {
 func aStory() *rapid.Generator[[]string] {
 	return rapid.Custom(func(t *rapid.T) []string {
 		lines := []string{"entry a 1", fmt.Sprintf("order o %d %d", aPrice().Draw(t, "price"), aVolume().Draw(t, "volume"))}
-		return append(lines, rapid.SliceOfN(aStep(), 8, 24).Draw(t, "steps")...)
+		lines = append(lines, rapid.SliceOfN(aStep(), 8, 24).Draw(t, "steps")...)
+		if where := pick("", "", "", "remote").Draw(t, "store"); where != "" {
+			lines = slices.Insert(lines, 0, where)
+		}
+		return lines
 	})
 }
 

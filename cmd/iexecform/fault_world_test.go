@@ -34,6 +34,7 @@ import (
 	"github.com/iexecform/iexecform/providers/iexec/market"
 	"github.com/iexecform/iexecform/providers/iexec/poco"
 	"github.com/iexecform/iexecform/state"
+	"github.com/iexecform/iexecform/state/http/gitlabtest"
 	"github.com/iexecform/iexecform/state/local"
 )
 
@@ -41,6 +42,7 @@ import (
 type ground struct {
 	network  func() *localnet.Network
 	program  func() string // anvil
+	states   func() *gitlabtest.Server
 	bin      string
 	accounts atomic.Int32
 
@@ -57,6 +59,7 @@ func newGround(t *testing.T) *ground {
 	return &ground{
 		program: sync.OnceValue(func() string { return anvil.Install(t) }),
 		network: sync.OnceValue(func() *localnet.Network { return nettest.Start(t) }),
+		states:  sync.OnceValue(func() *gitlabtest.Server { return gitlabtest.Start(t) }),
 		bin:     programs(t, "iexecform", "iexecform-dying"), plain: map[string]*plainRun{},
 	}
 }
