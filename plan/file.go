@@ -177,6 +177,9 @@ func decodeHeader(document []byte) (f file, err error) {
 		if errors.Is(err, io.ErrUnexpectedEOF) && len(document) > 0 {
 			return f, fmt.Errorf("this is not a whole plan file: it ends after %d bytes, in the midst of its JSON. Copy it again, or plan again with `iexecform plan --out FILE`", len(document))
 		}
+		if syntax := (*jsontext.SyntacticError)(nil); errors.As(err, &syntax) {
+			err = syntax.Err // without the library's name
+		}
 		return f, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", err)
 	}
 	if f.Format != fileFormat {
