@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/url"
 	"slices"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -175,12 +176,34 @@ func (c *client) isOver(ctx context.Context, x *closing) {
 	}
 	if out {
 		x.sold = x.volume
+	} else if x.sold, x.Err = c.soldBefore(ctx, x.kind, x.p.Hash, x.sold); x.Err != nil {
+		return
 	}
 	x.Patch = x.record(statusClosed)
 	if x.p.Exact && x.sold.String() != orZero(x.p.Consumed) {
 		x.Err = errors.Join(fmt.Errorf("order %s was sold out since the plan was made, or closed by somebody else, so the volume of the new order would be wrong: plan again", x.p.Hash),
 			x.req.Journal.Patch(ctx, x.Patch))
 	}
+}
+
+// soldBefore is what was sold of an order before a run closed it that was interrupted: what that has recorded, or more, when the
+// market knows of deals between its look and the closing.
+func (c *client) soldBefore(ctx context.Context, k *poco.Kind, hash common.Hash, recorded *big.Int) (*big.Int, error) {
+	if c.noMarket {
+		return recorded, nil
+	}
+	deals, err := c.market.Deals(ctx, url.Values{k.Noun + "Hash": {hash.Hex()}}, 0)
+	if err != nil {
+		return recorded, adviseMarket(err)
+	}
+	sold := new(big.Int)
+	for _, d := range deals {
+		sold.Add(sold, d.Volume)
+	}
+	if sold.Cmp(recorded) < 0 {
+		return recorded, nil // the market is behind
+	}
+	return sold, nil
 }
 
 // closeAlone closes an order by the owner's transaction.

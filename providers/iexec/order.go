@@ -379,7 +379,7 @@ func (o order) whole(i addr.Instance, list []*signed) error {
 }
 
 // observe brings a known order up to date. Without rows the market isn't asked.
-func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.Int, rows *listing) error {
+func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.Int, rows *listing) (err error) {
 	status, before := s.status, s.consumed
 	s.begun = s.begun || status == statusClosing
 	defer func() { s.changed = s.status != status || s.consumed.Cmp(before) != 0 }()
@@ -400,10 +400,11 @@ func (o order) observe(ctx context.Context, c *client, s *signed, consumed *big.
 			s.status = statusGone
 		case said != "filled" && s.status == statusClosing:
 			s.status = statusClosed // by us
+			s.consumed, err = c.soldBefore(ctx, o.kind, s.hash, s.consumed)
 		default: // it may have been sold out before our closing arrived
 			s.consumed, s.status = consumed, statusFilled
 		}
-		return nil
+		return err
 	}
 	s.consumed = consumed
 	if rows == nil && s.status != statusClosing {
