@@ -200,6 +200,7 @@ func reorg(t *testing.T, g *ground) {
 		"interrupted and ended":  {then: priced("0.7 RLC"), die: true},
 		"interrupted once again": {then: priced("0.7 RLC"), sold: 100, dieAgain: true},
 		"interrupted removal":    {dieAgain: true},
+		"undone and done again":  {then: priced("0.7 RLC"), sold: 100, again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -218,6 +219,7 @@ type closing struct {
 	die      bool   // when it is closed
 	open     bool   // the apply that was killed is not finished before
 	dieAgain bool   // when it is about to be closed again
+	again    bool   // the chain takes the same transaction up again, when the plan is made
 }
 
 // undone has a reorganisation take the closing of an order out of the chain, after the apply: it is closed again.
@@ -241,6 +243,18 @@ func (c closing) undone(t *testing.T, g *ground) {
 		w.changes().tells("close order " + hash)
 		w.apply()
 	}
+	var raw string
+	if c.again {
+		block, err := w.client.BlockByNumber(t.Context(), nil)
+		if err != nil || len(block.Transactions()) != 1 {
+			t.Fatalf("the newest block is %v: %v", block, err)
+		}
+		bytes, err := block.Transactions()[0].MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = hexutil.Encode(bytes)
+	}
 	if c.die && !c.open {
 		w.changes().tells("!close order")
 		w.apply()
@@ -257,6 +271,10 @@ func (c closing) undone(t *testing.T, g *ground) {
 		w.die()
 		w.changes().tells("close order "+hash, "!sign order")
 		w.apply()
+	case c.again:
+		w.run(0, "plan", "--out=planned").tells(undone...)
+		node.Call("eth_sendRawTransaction", raw)
+		w.run(0, "apply", "planned").tells("!sent")
 	default:
 		w.changes().tells(undone...)
 		w.apply().tells("nonce 1 sent")

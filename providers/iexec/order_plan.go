@@ -550,7 +550,7 @@ func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
 		from, _ := c.address()
 		gas := c.estimate(b.ctx, "close", chain.Msg{From: from, To: c.Hub, Data: data}, 70_000)
 		payload := b.p.payload(s)
-		payload.Exact, payload.Begun = exact, s.begun || s.status == statusClosing
+		payload.Exact, payload.Begun = exact, s.begun || s.undone || s.status == statusClosing
 		payload.Data = data
 		payload.To = c.Hub
 		a := providers.Action{Kind: "close", Batch: closeBatch, Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
