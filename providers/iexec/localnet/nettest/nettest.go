@@ -69,7 +69,7 @@ func Client(t testing.TB, n *localnet.Network) *ethclient.Client {
 // funding guards the nonces of the account that gives funds.
 var funding sync.Mutex
 
-// NewAccount is one more account of the network, with 10 ETH: the same key for the same number.
+// NewAccount is one more account of the network, with 1 ETH: the same key for the same number.
 func NewAccount(t testing.TB, n *localnet.Network, number int) poco.Account {
 	t.Helper()
 	key, err := crypto.ToECDSA(crypto.Keccak256([]byte("account " + strconv.Itoa(number))))
@@ -79,8 +79,7 @@ func NewAccount(t testing.TB, n *localnet.Network, number int) poco.Account {
 	account := poco.Account{Address: crypto.PubkeyToAddress(key.PublicKey), Key: key}
 	funding.Lock()
 	defer funding.Unlock()
-	wei := new(big.Int).Mul(big.NewInt(10), big.NewInt(1e18))
-	if _, err := sendValue(t.Context(), Client(t, n), poco.DevAccounts()[0].Key, account.Address, nil, wei); err != nil {
+	if _, err := sendValue(t.Context(), Client(t, n), poco.DevAccounts()[0].Key, account.Address, nil, big.NewInt(1e18)); err != nil {
 		t.Fatalf("give %s funds: %v", account.Address, err)
 	}
 	return account
