@@ -179,10 +179,15 @@ func (c *client) isOver(ctx context.Context, x *closing) {
 	} else if x.sold, x.Err = c.soldBefore(ctx, x.kind, x.p.Hash, x.sold); x.Err != nil {
 		return
 	}
+	x.end(ctx, map[bool]string{true: "was sold out since the plan was made, or closed by somebody else", false: "was bought from before it was closed"}[out])
+}
+
+// end records that nobody can use the order any more. Where the resource goes on with another total than was planned, what it
+// offers is wrong, which only another plan can set right.
+func (x *closing) end(ctx context.Context, how string) {
 	x.Patch = x.record(statusClosed)
-	if x.p.Exact && x.sold.String() != orZero(x.p.Consumed) {
-		x.Err = errors.Join(fmt.Errorf("order %s was sold out since the plan was made, or closed by somebody else, so the volume of the new order would be wrong: plan again", x.p.Hash),
-			x.req.Journal.Patch(ctx, x.Patch))
+	if planned := orZero(x.p.Consumed); x.p.Counts && x.sold.String() != planned {
+		x.Err = errors.Join(fmt.Errorf("order %s %s (%s sold, planned with %s), so that something else must be offered: plan again", x.p.Hash, how, x.sold, planned), x.req.Journal.Patch(ctx, x.Patch))
 	}
 }
 
@@ -289,13 +294,8 @@ func (c *client) endClosing(ctx context.Context, list []*closing, block *big.Int
 	for i, x := range list {
 		if err == nil && consumed[i].Cmp(x.sold) != 0 {
 			x.sold = consumed[i]
-			if x.Err = x.req.Journal.Patch(ctx, x.record(statusClosed)); x.Err == nil {
-				x.Err = x.mustBe()
-			}
 		}
-		if x.Err == nil {
-			x.Patch = x.record(statusClosed)
-		}
+		x.end(ctx, "was bought from before it was closed")
 		c.noteClosed(x, block)
 	}
 }

@@ -20,8 +20,9 @@ type orderPayload struct {
 	Sign       string      `json:"sign,omitempty"` // absent: signed by an earlier action of the plan
 	Generation int64       `json:"generation,omitempty"`
 	Consumed   string      `json:"consumed,omitempty"`
-	Exact      bool        `json:"exact,omitempty"` // close: another order is made from what was sold, so it must be as planned
-	Begun      bool        `json:"begun,omitempty"` // close: an interrupted run was about to do it
+	Exact      bool        `json:"exact,omitempty"`  // close: another order is made from what was sold, so it must be as planned
+	Counts     bool        `json:"counts,omitempty"` // close: what was sold counts in the total of a resource that goes on
+	Begun      bool        `json:"begun,omitempty"`  // close: an interrupted run was about to do it
 	// Replenished is the object's, which is remembered with the signature: without it the next plan would take the order for
 	// more than is wanted.
 	Replenished json.Number    `json:"replenished,omitempty"`

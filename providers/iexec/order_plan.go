@@ -275,7 +275,7 @@ func (p *orderPlan) finish(ctx context.Context) {
 	if fresh && !p.adopted && p.next != nil || fresh && !p.req.Prior.IsNull() {
 		r.Kind = providers.Create
 	}
-	b := &actionList{p: p, ctx: ctx}
+	b := &actionList{p: p, ctx: ctx, counts: true}
 	waits := p.next != nil && p.c.onTrial(common.HexToAddress(p.terms["app"])) // then nothing is done before
 	closing := b.closes(d.closeFirst, nil, p.next != nil)
 	for _, i := range closing {
@@ -527,9 +527,10 @@ func (p *orderPlan) withdrawAll(ctx context.Context) {
 
 // An actionList collects the actions of one order resource.
 type actionList struct {
-	p    *orderPlan
-	ctx  context.Context
-	list []providers.Action
+	p      *orderPlan
+	ctx    context.Context
+	counts bool // the resource goes on, with what was sold
+	list   []providers.Action
 }
 
 func (b *actionList) add(a providers.Action) int {
@@ -550,7 +551,7 @@ func (b *actionList) closes(list []*signed, after []int, exact bool) []int {
 		from, _ := c.address()
 		gas := c.estimate(b.ctx, "close", chain.Msg{From: from, To: c.Hub, Data: data}, 70_000)
 		payload := b.p.payload(s)
-		payload.Exact, payload.Begun = exact, s.begun || s.undone || s.status == statusClosing
+		payload.Exact, payload.Counts, payload.Begun = exact, b.counts, s.begun || s.undone || s.status == statusClosing
 		payload.Data = data
 		payload.To = c.Hub
 		a := providers.Action{Kind: "close", Batch: closeBatch, Early: true, After: after, Payload: marshal(payload), Cost: c.cost(b.ctx, gas),
