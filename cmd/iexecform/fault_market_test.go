@@ -128,7 +128,7 @@ func rateLimit(t *testing.T, g *ground) {
 		t.Errorf("%d orders after the kill", half)
 	}
 	w.market.Set(faultproxy.Rule{Fault: counting(refused)})
-	r := w.apply().tells("waiting 1s, as the market takes 100 requests", "orders are left to publish or withdraw, which takes")
+	r := w.apply().tells("s, as the market takes 100 requests", "orders are left to publish or withdraw, which takes")
 	t.Logf("300 orders: %d requests, %d of them refused\n%s", w.market.Requests(), refused.Load(), strings.Join(plan.lines("the market takes"), "\n"))
 	t.Logf("killed in between; then\n%s", strings.Join(r.lines("waiting"), "\n"))
 	if n := refused.Load(); n > 16 {
