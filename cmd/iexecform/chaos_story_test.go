@@ -359,6 +359,7 @@ func (s *story) late(disturbances []string) {
 		return
 	}
 	fresh := *saved == *s.model.edition()
+	s.caughtUp() // else the market may take notice of a purchase in between
 	before, rows := s.nonce(), s.open()
 	r := s.run(disturbances, "apply", "planned")
 	if fresh {
