@@ -18,6 +18,7 @@ import (
 	"github.com/iexecform/iexecform/config"
 	"github.com/iexecform/iexecform/config/addr"
 	"github.com/iexecform/iexecform/config/schema"
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
 )
@@ -180,7 +181,7 @@ func decodeHeader(document []byte) (f file, err error) {
 		if syntax := (*jsontext.SyntacticError)(nil); errors.As(err, &syntax) {
 			err = syntax.Err // without the library's name
 		}
-		return f, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", err)
+		return f, fmt.Errorf("this is not a plan file: %w. Make one with `iexecform plan --out FILE`", wording.OfFile(err))
 	}
 	if f.Format != fileFormat {
 		return f, errors.New("this is not a plan file: it lacks \"format\": \"" + fileFormat + "\". Make one with `iexecform plan --out FILE`")

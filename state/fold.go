@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -125,7 +126,7 @@ func (f *folding) pin(n *Network) error {
 
 func (f *folding) seen(n *Network) error {
 	if n == nil {
-		return fmt.Errorf("no network")
+		return errors.New("no network")
 	}
 	for name, value := range n.Facts {
 		if f.Snapshot.Networks[n.Provider][name] == value {

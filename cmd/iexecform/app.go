@@ -16,6 +16,7 @@ import (
 
 	"github.com/iexecform/iexecform/cmd/iexecform/internal/view"
 	"github.com/iexecform/iexecform/config"
+	"github.com/iexecform/iexecform/internal/wording"
 	"github.com/iexecform/iexecform/plan/apply"
 	"github.com/iexecform/iexecform/providers"
 	"github.com/iexecform/iexecform/state"
@@ -297,7 +298,7 @@ func (a *app) interruptible(ctx context.Context, say string) (context.Context, f
 				a.exit(exitError)
 			}
 			_, _ = fmt.Fprintln(a.streams.Err, "\n"+say)
-			cancel(interruption{})
+			cancel(errInterrupted)
 		}
 	}()
 	return ctx, func() {
@@ -307,11 +308,8 @@ func (a *app) interruptible(ctx context.Context, say string) (context.Context, f
 	}
 }
 
-// An interruption is why the context of a command has ended that was interrupted.
-type interruption struct{}
-
-func (interruption) Error() string        { return "the run was interrupted" }
-func (interruption) Is(target error) bool { return target == context.Canceled }
+// errInterrupted is why the context of a command has ended that was interrupted.
+var errInterrupted = wording.Of(context.Canceled)
 
 // who is user@host, as far as the system tells.
 func (a *app) who() string {

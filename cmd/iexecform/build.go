@@ -165,7 +165,7 @@ func (a *app) loadInputs(ctx context.Context, b *built, o planOptions) (hcl.Diag
 	return diags, nil
 }
 
-var errInterruptedPlanning = fmt.Errorf("%w while planning. Nothing was changed", interruption{})
+var errInterruptedPlanning = fmt.Errorf("%w while planning. Nothing was changed", errInterrupted)
 
 // build makes a plan while the state is locked. The error is about what kept it from being begun; whatever came up on the
 // way is in the result's diags.

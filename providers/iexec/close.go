@@ -176,11 +176,13 @@ func (c *client) isOver(ctx context.Context, x *closing) {
 	}
 	if out {
 		x.sold = x.volume
-	} else if x.sold, x.Err = c.soldBefore(ctx, x.kind, x.p.Hash, x.sold); x.Err != nil {
-		return
+		x.end(ctx, "was sold out since the plan was made, or closed by somebody else")
+	} else if x.sold, x.Err = c.soldBefore(ctx, x.kind, x.p.Hash, x.sold); x.Err == nil {
+		x.end(ctx, boughtBefore)
 	}
-	x.end(ctx, map[bool]string{true: "was sold out since the plan was made, or closed by somebody else", false: "was bought from before it was closed"}[out])
 }
+
+const boughtBefore = "was bought from before it was closed"
 
 // end records that nobody can use the order any more. Where the resource goes on with another total than was planned, what it
 // offers is wrong, which only another plan can set right.
@@ -295,7 +297,7 @@ func (c *client) endClosing(ctx context.Context, list []*closing, block *big.Int
 		if err == nil && consumed[i].Cmp(x.sold) != 0 {
 			x.sold = consumed[i]
 		}
-		x.end(ctx, "was bought from before it was closed")
+		x.end(ctx, boughtBefore)
 		c.noteClosed(x, block)
 	}
 }

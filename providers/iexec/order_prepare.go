@@ -3,7 +3,6 @@ package iexec
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -108,81 +107,12 @@ func (p *orderPlan) places() []string {
 	return places
 }
 
-// rememberStrays notes which rows are about what these resources offer, and which ones they know.
-func (c *client) rememberStrays(strays map[string][]*market.Row, plans []*orderPlan) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, p := range plans {
-		for _, place := range p.places() {
-			for _, row := range strays[place] {
-				c.strayed[row.OrderHash] = stray{p.order, row}
-			}
-		}
-		for _, s := range p.known {
-			c.explained[s.hash] = true
-		}
-	}
-}
-
-// noticeStrays tells which open orders of the wallet, about what is offered here, no resource has: only who reads of them can
-// say whether they are to stay.
-func (c *client) noticeStrays() (notices []providers.Notice) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, list := range c.observed {
-		for _, s := range list {
-			delete(c.strayed, s.hash)
-		}
-	}
-	for _, hash := range slices.SortedFunc(maps.Keys(c.strayed), common.Hash.Cmp) {
-		if s := c.strayed[hash]; !c.explained[hash] {
-			notices = append(notices, providers.Notice{Level: providers.Exposure,
-				Summary: fmt.Sprintf("order %s stays open on the market, and no resource here has it: %s, for %s %s", hash, s.offer(s.row.Remaining, s.row.Order), s.index, s.row.Order[s.index]),
-				Detail:  "Another project, workspace or tool of this wallet signed it, or the state that knew it is lost. To manage it here, import it under its hash: a resource that doesn't have it makes its own order beside it."})
-		}
-	}
-	return notices
-}
-
-// A stray is an open order of the wallet that no object of the state has.
-type stray struct {
-	order
-	row *market.Row
-}
-
 // wasRead reports whether the orders of an object were read in this run: without refresh the state's word counts.
 func (c *client) wasRead(i addr.Instance) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, ok := c.observed[i]
 	return ok
-}
-
-// strays is the rows that no object of the state knows, by index.
-func (c *client) strays(rows *listing) map[string][]*market.Row {
-	known := c.knownHashes()
-	strays := map[string][]*market.Row{}
-	for index, list := range rows.byIndex {
-		for _, row := range list {
-			if !known[row.OrderHash] {
-				strays[index] = append(strays[index], row)
-			}
-		}
-	}
-	return strays
-}
-
-// knownHashes is the signed orders that were read, or taken up, in this run.
-func (c *client) knownHashes() map[common.Hash]bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	known := map[common.Hash]bool{}
-	for _, list := range c.observed {
-		for _, s := range list {
-			known[s.hash] = true
-		}
-	}
-	return known
 }
 
 // learnOwners reads the owners of entries that aren't known yet. Those that aren't registered stay unknown.

@@ -212,9 +212,8 @@ type client struct {
 	accounts  map[common.Address]addr.Instance // hub accounts: whose resource each is
 	listings  map[string]listingFunc           // of the market, by kind and owner: read once
 	signed    map[common.Hash]string           // signatures made in this run
-	observed  map[addr.Instance][]*signed      // signed orders as read in this run
-	strayed   map[common.Hash]stray            // open orders, about what is offered here, that were not yet observed when their kind was planned
-	explained map[common.Hash]bool             // those of them that a resource has nevertheless
+	observed  map[addr.Instance][]*signed      // signed orders as read, or taken up, in this run
+	strayed   map[common.Hash]stray            // open orders, about what is offered here, that were not among them when their kind was planned
 	closed    map[common.Hash]*closedOrder     // that may be undone
 	gas       map[string]uint64                // estimates by shape of the call
 
@@ -228,7 +227,7 @@ func (p provider) Open(ctx context.Context, req providers.OpenRequest) (provider
 		standsIn: p.standIn != nil, skipTrials: p.skipTrials, noMarket: p.noMarket, trials: semaphore.NewWeighted(int64(runtime.NumCPU())), tried: map[common.Address]bool{},
 		known: map[string]resourceType{}, data: map[string]dataType{},
 		owners: map[entryKey]common.Address{}, unborn: map[common.Address]bool{}, given: map[common.Address]bool{}, contracts: map[common.Address]bool{}, accounts: map[common.Address]addr.Instance{}, listings: map[string]listingFunc{},
-		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, strayed: map[common.Hash]stray{}, explained: map[common.Hash]bool{}, closed: map[common.Hash]*closedOrder{}, inUse: len(req.Expect) > 0, gas: map[string]uint64{},
+		signed: map[common.Hash]string{}, observed: map[addr.Instance][]*signed{}, strayed: map[common.Hash]stray{}, closed: map[common.Hash]*closedOrder{}, inUse: len(req.Expect) > 0, gas: map[string]uint64{},
 	}
 	for _, t := range resourceTypes() {
 		c.known[t.table().Type] = t
